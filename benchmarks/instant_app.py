@@ -1,0 +1,75 @@
+"""A worker whose model and retriever answer at once, so that only the queue is left to measure; and plain Celery beside it.
+
+    celery -A benchmarks.instant_app worker
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.retrievers import BaseRetriever
+
+from config import Settings
+from pipeline.chain import answer_chain
+from worker.claims import Claims
+from worker.factory import create_app
+from worker.services import Services, open_ledger
+from worker.videos import Videos
+
+PLAIN_TASK = "benchmarks.plain"
+
+DOCUMENT = Document(
+    id="1",
+    page_content="A deep tree overfits because every leaf holds a single example.",
+    metadata={"video_id": "talk", "kind": "transcript", "start_s": 1.0, "end_s": 5.0, "cues": "[[1.0,5.0,0]]"},
+)
+
+
+class _InstantRetriever(BaseRetriever):
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **limits: Any
+    ) -> list[Document]:
+        return [DOCUMENT]
+
+
+class _InstantChatModel(BaseChatModel):
+    @property
+    def _llm_type(self) -> str:
+        return "instant"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("“every leaf holds a single example” [1]"))])
+
+
+@contextmanager
+def open_instant_services(settings: Settings) -> Iterator[Services]:
+    ledger = open_ledger(settings)
+    yield Services(
+        ledger=ledger,
+        claims=Claims(ledger),
+        videos=Videos(ledger.redis),
+        embeddings=DeterministicFakeEmbedding(size=4),
+        store=None,  # pyright: ignore[reportArgumentType]  questions never reach it here
+        chain=answer_chain(_InstantChatModel(), _InstantRetriever()),
+    )
+
+
+app = create_app(Settings.from_environment(), open_instant_services)
+
+
+@app.task(name=PLAIN_TASK, acks_late=True, ignore_result=False)
+def plain(question: str) -> str:
+    """The least that Celery can do."""
+    return question

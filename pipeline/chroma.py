@@ -1,0 +1,78 @@
+"""Opening Chroma: embedded in this process, or a server."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import chromadb
+from chromadb.api import ClientAPI
+from chromadb.config import Settings as ChromaSettings
+from filelock import FileLock, Timeout
+
+from config import Settings
+from vidask.errors import InvalidSettings, StoreUnavailable
+
+_LOCK_FILE = ".vidask.lock"
+_PORTS = {"http": 80, "https": 443}
+
+
+@contextmanager
+def open_chroma(settings: Settings) -> Iterator[ClientAPI]:
+    """A client of the server that `settings` names, else of the embedded database in its folder, held until the block is left.
+
+    Raises:
+        StoreUnavailable: the server does not answer, or another process holds the folder, or it cannot be written.
+        InvalidSettings: the server's address is not one.
+    """
+    if settings.chroma_url is not None:
+        yield _connect(settings.chroma_url)
+        return
+    with _only_process_in(settings.chroma_path):
+        _permit_open_files()
+        yield chromadb.PersistentClient(settings.chroma_path, settings=ChromaSettings(anonymized_telemetry=False))
+
+
+def _connect(url: str) -> ClientAPI:
+    address = urlsplit(url)
+    if address.scheme not in _PORTS or not address.hostname:
+        raise InvalidSettings(f"chroma_url: {url!r} is not an address; write http://HOST:PORT")
+    try:
+        return chromadb.HttpClient(
+            address.hostname,
+            address.port or _PORTS[address.scheme],
+            ssl=address.scheme == "https",
+            settings=ChromaSettings(anonymized_telemetry=False),
+        )
+    except ValueError as error:  # what chromadb raises when nobody answers
+        raise StoreUnavailable(
+            f"Chroma at {url} does not answer ({error}); start it, or correct VIDASK_CHROMA_URL"
+        ) from error
+
+
+@contextmanager
+def _only_process_in(folder: Path) -> Iterator[None]:
+    """Embedded Chroma is for one process: two would each keep an index that the other's writes are missing from."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / _LOCK_FILE).acquire(timeout=0)
+    except Timeout:
+        msg = (
+            f"another worker holds the embedded Chroma in {folder}; stop it, give this one its own VIDASK_CHROMA_PATH, "
+            "or start a Chroma server and set VIDASK_CHROMA_URL for both"
+        )
+        raise StoreUnavailable(msg) from None
+    except OSError as error:
+        msg = f"the folder {folder} cannot be written ({error.strerror}); set VIDASK_CHROMA_PATH to one that can"
+        raise StoreUnavailable(msg) from None
+    with held:
+        yield
+
+
+def _permit_open_files() -> None:
+    """Chroma keeps a fifth as many collections open as the process may open files; the usual 1,024 would close busy videos."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,49 @@
+"""Citations: the `[n]` of an answer, checked against what was retrieved, with the times they stand for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from langchain_core.documents import Document
+
+from pipeline.chunks import span
+from vidask.models import Citation
+
+_NUMBER = re.compile(r"\s?\[(\d{1,4})\]")
+#: A quotation, and the number right behind it.
+_QUOTED = re.compile(r"[“\"「]([^“”\"「」]+)[”\"」]\s?\[(\d{1,4})\]")
+
+
+def check(text: str, documents: Sequence[Document]) -> tuple[str, tuple[Citation, ...]]:
+    """Remove numbers that nothing was retrieved for; returns the text, and a citation for each number left, by first mention.
+
+    A number that stands behind a word-for-word quotation is cited with the times of the quoted words, any other with those
+    of its whole excerpt.
+    """
+
+    def known(match: re.Match[str]) -> str:
+        return match[0] if 1 <= int(match[1]) <= len(documents) else ""
+
+    text = _NUMBER.sub(known, text)
+    numbers = dict.fromkeys(int(number) for number in _NUMBER.findall(text))
+    return text, tuple(_citation(number, documents[number - 1], text) for number in numbers)
+
+
+def _citation(number: int, document: Document, answer: str) -> Citation:
+    quotes = [quote for quote, cited in _QUOTED.findall(answer) if int(cited) == number]
+    start_s, end_s, text = _narrowed(document, quotes)
+    return Citation(number=number, video_id=document.metadata["video_id"], start_s=start_s, end_s=end_s, text=text)
+
+
+def _narrowed(document: Document, quotes: Sequence[str]) -> tuple[float, float, str]:
+    """The stretch of the excerpt that the quotations cover, or all of it."""
+    said = document.page_content
+    places = [(at, at + len(quote)) for quote in quotes if (at := said.find(quote)) >= 0]
+    if not places:
+        return document.metadata["start_s"], document.metadata["end_s"], said
+    begin, end = min(at for at, _ in places), max(to for _, to in places)
+    cues = [tuple(cue) for cue in json.loads(document.metadata["cues"])]
+    start_s, end_s = span(cues, len(said), begin, end)
+    return start_s, end_s, said[begin:end]

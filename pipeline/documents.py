@@ -1,0 +1,46 @@
+"""What the store keeps of a chunk and hands to the steps after it: a LangChain `Document` with these metadata.
+
+| key | meaning |
+| --- | --- |
+| `video_id` | the video |
+| `kind` | `transcript` |
+| `start_s`, `end_s` | when it is said, seconds |
+| `cues` | JSON: `[[start_s, end_s, offset of the cue's text], …]` |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from langchain_core.documents import Document
+
+from pipeline.chunks import Chunk
+
+TRANSCRIPT = "transcript"
+
+
+def transcript_documents(video_id: str, chunks: list[Chunk]) -> list[Document]:
+    """One document a chunk, with an id that depends on nothing but the video and the chunk."""
+    return [_document(video_id, position, chunk) for position, chunk in enumerate(chunks)]
+
+
+def _document(video_id: str, position: int, chunk: Chunk) -> Document:
+    cues = json.dumps([list(cue) for cue in chunk.cues], separators=(",", ":"))
+    said = f"{video_id}\0{chunk.text}\0{cues}".encode()
+    return Document(
+        id=f"{video_digest(video_id)}-{TRANSCRIPT}-{position:06d}-{hashlib.sha256(said).hexdigest()[:16]}",
+        page_content=chunk.text,
+        metadata={
+            "video_id": video_id,
+            "kind": TRANSCRIPT,
+            "start_s": chunk.start_s,
+            "end_s": chunk.end_s,
+            "cues": cues,
+        },
+    )
+
+
+def video_digest(video_id: str) -> str:
+    """A name for the video that is safe in any id."""
+    return hashlib.sha256(video_id.encode()).hexdigest()[:16]

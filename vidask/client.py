@@ -1,0 +1,190 @@
+"""The producer's side: put jobs on the queue, get handles on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from celery import Celery
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from uuid_utils import uuid7
+
+from vidask import keys
+from vidask.connection import DEFAULT_URL, celery_settings, connect, queue_errors
+from vidask.errors import InvalidJob
+from vidask.jobs import Job
+from vidask.ledger import Ledger
+from vidask.models import (
+    Answer,
+    AskJob,
+    ForgetJob,
+    ForgetReport,
+    IndexReport,
+    IndexTranscriptJob,
+    JobId,
+    JobModel,
+    Message,
+    Segment,
+    TranscriptFormat,
+)
+from vidask.validation import build, describe
+
+Result = TypeVar("Result", bound=BaseModel)
+
+_JOB_ID: TypeAdapter[str] = TypeAdapter(JobId)
+
+
+class Client:
+    """Puts jobs on the queue of one Redis, for one tenant. Safe to share between threads; cheap to keep open.
+
+    Args:
+        redis_url: where the queue is; `VIDASK_REDIS_URL`, or Redis on this host, where it is not given.
+        tenant: whose videos and jobs these are; no tenant sees another's.
+
+    Raises:
+        InvalidSettings: when `redis_url` is not a Redis address.
+    """
+
+    def __init__(self, redis_url: str | None = None, *, tenant: str = "default") -> None:
+        self._url = redis_url or os.environ.get("VIDASK_REDIS_URL", DEFAULT_URL)
+        self.tenant = build(JobModel, {"tenant": tenant}).tenant
+        self._ledger = Ledger(connect(self._url))
+        self._celery = Celery("vidask-producer", set_as_current=False, changes=celery_settings(self._url))
+
+    def index_transcript(
+        self,
+        video_id: str,
+        *,
+        text: str | None = None,
+        format: TranscriptFormat | None = None,  # noqa: A002  the name that callers expect
+        segments: Iterable[Segment] | None = None,
+        job_id: str | None = None,
+    ) -> Job[IndexReport]:
+        """Index a video's transcript; it takes the place of an earlier one.
+
+        Args:
+            video_id: your name for the video, up to 256 characters.
+            text: the subtitle file's text. Decode files with `vidask.read_subtitles`.
+            format: `srt`, `vtt`, `ass`, `ssa` or `whisper` (its JSON); found out from the text where it is not given.
+            segments: the transcript in pieces, instead of `text`.
+            job_id: your own id for the job; the same id twice is one job.
+
+        Raises:
+            InvalidJob: an argument breaks a limit; nothing was queued.
+            QueueUnavailable: Redis does not answer; nothing was queued.
+        """
+        fields = {
+            "video_id": video_id,
+            "text": text,
+            "format": format,
+            "segments": None if segments is None else tuple(segments),
+        }
+        return self._enqueue("index_transcript", IndexTranscriptJob, fields, job_id, keys.PRIORITY_INDEXING)
+
+    def ask(
+        self,
+        question: str,
+        *,
+        video_ids: Iterable[str] = (),
+        history: Iterable[Message] = (),
+        start_s: float | None = None,
+        end_s: float | None = None,
+        top_k: int = 6,
+        job_id: str | None = None,
+    ) -> Job[Answer]:
+        """Ask a question about videos.
+
+        Args:
+            question: up to 8,000 characters. It may lean on the history ("and why does it overfit?").
+            video_ids: the videos to look in; all of the tenant's where none is given.
+            history: the conversation so far, oldest first.
+            start_s: only what is said after this time, in seconds.
+            end_s: only what is said before this time, in seconds.
+            top_k: how many passages to read, 1 to 50.
+            job_id: your own id for the job; the same id twice is one job.
+
+        Raises:
+            InvalidJob: an argument breaks a limit; nothing was queued.
+            QueueUnavailable: Redis does not answer; nothing was queued.
+        """
+        fields = {
+            "question": question,
+            "video_ids": _listed("video_ids", video_ids),
+            "history": tuple(history),
+            "start_s": start_s,
+            "end_s": end_s,
+            "top_k": top_k,
+        }
+        return self._enqueue("ask", AskJob, fields, job_id, keys.PRIORITY_QUESTION)
+
+    def forget(self, video_id: str, *, job_id: str | None = None) -> Job[ForgetReport]:
+        """Remove all that was indexed of a video.
+
+        Raises:
+            InvalidJob: an argument breaks a limit; nothing was queued.
+            QueueUnavailable: Redis does not answer; nothing was queued.
+        """
+        return self._enqueue("forget", ForgetJob, {"video_id": video_id}, job_id, keys.PRIORITY_INDEXING)
+
+    def job(self, job_id: str) -> Job[Any]:
+        """A handle on a job that was accepted earlier, here or elsewhere. It is not looked up before it is used."""
+        return Job(job_id, self._ledger, tenant=self.tenant, url=self._url)
+
+    def close(self) -> None:
+        """Close the connections to Redis."""
+        self._celery.close()
+        self._ledger.redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _enqueue(
+        self, kind: str, model: type[JobModel], fields: Mapping[str, object], job_id: str | None, priority: int
+    ) -> Job[Any]:
+        payload = build(model, {**fields, "tenant": self.tenant}).model_dump_json(exclude_none=True)
+        job_id = str(uuid7()) if job_id is None else _checked(job_id)
+        with queue_errors(self._url):
+            created = self._ledger.create(job_id, kind, self.tenant, payload)
+            if created or self._still_queued(job_id, kind):
+                self._publish(job_id, kind, priority, created=created)
+        return self.job(job_id)
+
+    def _still_queued(self, job_id: str, kind: str) -> bool:
+        """Whether a job of that id waits: publishing it again is harmless, and mends a call that died half-way."""
+        row = self._ledger.read(job_id)
+        if row is not None and (row.tenant, row.kind) != (self.tenant, kind):
+            msg = f"job_id: {job_id!r} is taken by another job; choose another"
+            raise InvalidJob(msg)
+        return row is not None and row.state == "queued"
+
+    def _publish(self, job_id: str, kind: str, priority: int, *, created: bool) -> None:
+        """Send the message, which carries no more than the id. A row that was made for it does not stay without it."""
+        published = False
+        try:
+            self._celery.send_task(
+                f"vidask.{kind}", task_id=job_id, queue=keys.QUEUE, priority=priority, ignore_result=True, retry=False
+            )
+            published = True
+        finally:
+            if created and not published:
+                self._ledger.discard(job_id)
+
+
+def _listed(name: str, items: Iterable[str]) -> tuple[str, ...]:
+    """A lone string is an iterable of its letters, which nobody means."""
+    if isinstance(items, str):
+        msg = f"{name}: {items!r} is one string; put it into a list"
+        raise InvalidJob(msg)
+    return tuple(items)
+
+
+def _checked(job_id: str) -> str:
+    try:
+        return _JOB_ID.validate_python(job_id)
+    except ValidationError as error:
+        raise InvalidJob(describe(error).replace("job:", "job_id:", 1)) from None

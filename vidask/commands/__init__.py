@@ -1,0 +1,1 @@
+"""The commands of `vidask`, one file each."""

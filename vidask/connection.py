@@ -1,0 +1,96 @@
+"""How vidask reaches Redis, and the one place where Redis's errors become ours."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from kombu.exceptions import OperationalError
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, OutOfMemoryError, RedisError
+from redis.retry import Retry
+
+from vidask import keys
+from vidask.errors import InvalidSettings, QueueUnavailable
+
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
+
+#: With one retry a server that is gone or hangs is reported within 5 s.
+_SOCKET_TIMEOUT_S = 2.0
+_TIMEOUTS = {"socket_timeout": _SOCKET_TIMEOUT_S, "socket_connect_timeout": _SOCKET_TIMEOUT_S}
+
+
+def connect(url: str, *, max_connections: int = 64) -> redis.Redis:
+    """A client for `url`; connects at the first command.
+
+    Raises:
+        InvalidSettings: when `url` is not a Redis address.
+    """
+    try:
+        pool = redis.BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]  redis-py leaves it untyped
+            url,
+            decode_responses=True,
+            max_connections=max_connections,
+            retry=Retry(ExponentialBackoff(base=0.05, cap=0.2), 1),
+            health_check_interval=30,
+            **_TIMEOUTS,
+        )
+    except ValueError as error:
+        msg = f"{redacted(url)!r} is not a Redis address ({error}); write redis://HOST:PORT/DB"
+        raise InvalidSettings(msg) from None
+    return redis.Redis(connection_pool=pool)
+
+
+def celery_settings(url: str) -> dict[str, Any]:
+    """What producer and worker must agree on for Celery: broker, queue, JSON only, the order of priorities."""
+    return {
+        "broker_url": url,
+        "result_backend": url,
+        "task_default_queue": keys.QUEUE,
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "result_expires": keys.RESULT_TTL_S,
+        "broker_connection_timeout": _SOCKET_TIMEOUT_S,
+        "broker_transport_options": {
+            "priority_steps": [keys.PRIORITY_QUESTION, keys.PRIORITY_INDEXING],
+            "queue_order_strategy": "priority",
+        },
+    }
+
+
+@contextlib.contextmanager
+def queue_errors(url: str) -> Generator[None]:
+    """Turn what redis-py and kombu raise into `QueueUnavailable`, in one line that says what to do."""
+    try:
+        yield
+    except (RedisError, OperationalError) as error:
+        raise QueueUnavailable(_explain(error, redacted(url))) from error
+
+
+def _explain(error: Exception, url: str) -> str:
+    """The most specific first; kombu wraps the error of redis-py, which is the one that tells."""
+    cause = error.__cause__ if isinstance(error, OperationalError) and error.__cause__ else error
+    said = str(cause).rstrip(".")
+    match cause:
+        case AuthenticationError():
+            return f"Redis at {url} refused the user or password ({said}); correct them in VIDASK_REDIS_URL"
+        case NoPermissionError():
+            return f"Redis at {url} does not permit this to the user ({said}); widen the user's ACL"
+        case OutOfMemoryError():
+            return f"Redis at {url} is full and refuses writes ({said}); raise maxmemory or remove data"
+        case BusyLoadingError():
+            return f"Redis at {url} is still loading its data; try again in a moment"
+        case _:
+            return f"Redis at {url} does not answer ({said}); start it, or correct VIDASK_REDIS_URL"
+
+
+def redacted(url: str) -> str:
+    """The address without the password, for messages and logs."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return url.replace(f":{parts.password}@", ":***@", 1)

@@ -1,0 +1,87 @@
+"""Every error that vidask raises on purpose.
+
+A message is one line: the value that was wrong, the limit it broke, and what to do.
+
+    VidaskError
+    ├── InvalidJob (ValueError)               refused before anything was queued, or by the worker that read it
+    │   └── InvalidTranscript                 a subtitle file that cannot be read as one
+    ├── QueueUnavailable (ConnectionError)    Redis does not answer, or refuses us
+    ├── JobNotFound (LookupError)             no such job for this tenant, or its row has expired
+    ├── WaitTimeout (TimeoutError)            the job goes on; only the waiting ended
+    ├── JobError                              the job reached an end that is not success
+    │   ├── JobFailed
+    │   ├── JobCancelled
+    │   ├── JobExpired
+    │   └── JobQuarantined
+    ├── UnknownVideo (LookupError)            the question names a video that is not indexed
+    ├── StoreUnavailable                      Chroma does not answer, or its folder is taken
+    └── InvalidSettings (ValueError)          a setting that the worker cannot start with
+"""
+
+from __future__ import annotations
+
+
+class VidaskError(Exception):
+    """Base of all errors that vidask raises on purpose."""
+
+
+class InvalidJob(VidaskError, ValueError):
+    """A job breaks a limit of its model; nothing was queued."""
+
+
+class InvalidTranscript(InvalidJob):
+    """A subtitle file cannot be read as one."""
+
+
+class QueueUnavailable(VidaskError, ConnectionError):
+    """Redis does not answer, or refuses the user, the password or the write."""
+
+
+class JobNotFound(VidaskError, LookupError):
+    """No job of this tenant has that id, or its row has expired."""
+
+
+class WaitTimeout(VidaskError, TimeoutError):
+    """The job was not finished in the time given; it goes on."""
+
+
+class JobError(VidaskError):
+    """A job reached a terminal state that is not success.
+
+    Attributes:
+        job_id: the job's id.
+        error_type: name of the exception that ended it in the worker, `""` where none did.
+    """
+
+    def __init__(self, message: str, *, job_id: str, error_type: str = "") -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.error_type = error_type
+
+
+class JobFailed(JobError):
+    """The job ended with an error, which is this exception's message."""
+
+
+class JobCancelled(JobError):
+    """The job was cancelled before it finished."""
+
+
+class JobExpired(JobError):
+    """The job's deadline passed before it was started."""
+
+
+class JobQuarantined(JobError):
+    """The job ended its worker several times and was set aside."""
+
+
+class UnknownVideo(VidaskError, LookupError):
+    """The question names a video that is not indexed for this tenant."""
+
+
+class StoreUnavailable(VidaskError):
+    """Chroma does not answer, its folder is taken, or its vectors do not fit the embedding model."""
+
+
+class InvalidSettings(VidaskError, ValueError):
+    """A setting that the worker cannot start with."""

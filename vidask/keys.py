@@ -1,0 +1,68 @@
+"""Every key that vidask writes to Redis: type, fields, writer, life time.
+
+| key | type | written by | lives |
+| --- | --- | --- | --- |
+| `vidask:job:<job id>` | hash | client (created), worker (claimed, finished) | QUEUED_TTL_S, from its end on RESULT_TTL_S |
+| `celery-task-meta-<job id>` | string, JSON | worker, with the end of the job | RESULT_TTL_S |
+| `vidask:video:<tenant>:<video>` | hash | worker, when it has changed the video's chunks | QUEUED_TTL_S |
+| `vidask:lock:<tenant>:<video>` | string | worker, while it changes the video's chunks | LOCK_TTL_S |
+
+The queue itself (`vidask` and its priorities, `unacked…`, `_kombu…`) is Celery's: written and removed by it.
+
+Fields of a job's row (all strings; times are Unix seconds of Redis's own clock, with microseconds):
+
+| field | meaning |
+| --- | --- |
+| `state` | queued, running, succeeded, failed, cancelled, expired, quarantined |
+| `kind` | ask, index_transcript, forget |
+| `tenant` | who it belongs to |
+| `payload` | the job, JSON (see `vidask/models.py`) |
+| `created_at_s` | when it was accepted |
+| `attempt` | how often it was claimed; it is the fencing token of the worker that claimed last |
+| `worker`, `started_at_s`, `lease_until_s` | who claimed it, when, and until when nobody else may |
+| `finished_at_s` | when it reached its end |
+| `result` | JSON of the result, when succeeded |
+| `error_type`, `error` | name and text of the error, when it ended otherwise |
+
+A video's hash holds, for each kind of change (`index_transcript`, `forget`), the `created_at_s` of the newest job that was
+applied: an older job that comes late (two workers, a redelivery) sees it and leaves the newer state alone.
+
+The end of a job is published on the channel `celery-task-meta-<job id>` (its message is the value of that key), which is
+what both `Job.result` and Celery's `AsyncResult.get` listen to.
+"""
+
+from __future__ import annotations
+
+#: The Celery queue that workers read. Lower priority numbers are served first.
+QUEUE = "vidask"
+PRIORITY_QUESTION = 0
+PRIORITY_INDEXING = 9
+
+#: Life of a row that has not ended, seconds. Longer than any backlog may take.
+QUEUED_TTL_S = 7 * 24 * 3600
+#: Life of a row and its result after the end, seconds.
+RESULT_TTL_S = 24 * 3600
+#: Life of a video's lock when its worker dies holding it, seconds.
+LOCK_TTL_S = 120
+
+TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "expired", "quarantined"})
+
+
+def job_row(job_id: str) -> str:
+    """Key of a job's row."""
+    return f"vidask:job:{job_id}"
+
+
+def celery_result(job_id: str) -> str:
+    """Key, and channel, of the result as Celery's `AsyncResult` reads it."""
+    return f"celery-task-meta-{job_id}"
+
+
+def video(tenant: str, video_id: str) -> str:
+    """Key of what was last applied to a video. A tenant's name holds no colon, so no two videos share a key."""
+    return f"vidask:video:{tenant}:{video_id}"
+
+
+def video_lock(tenant: str, video_id: str) -> str:
+    """Key of the lock under which a video's chunks are changed."""
+    return f"vidask:lock:{tenant}:{video_id}"

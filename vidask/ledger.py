@@ -1,0 +1,152 @@
+"""The rows of jobs in Redis: accept a job once, read it, bring it to its end by compare-and-set.
+
+`vidask/keys.py` lists the fields. The worker's half, claiming, stands in `worker/claims.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any, Literal, cast
+
+import redis
+from redis.commands.core import Script
+
+from vidask import errors, keys
+from vidask.models import State
+
+TerminalState = Literal["succeeded", "failed", "cancelled", "expired", "quarantined"]
+
+_CELERY_STATUS: Mapping[TerminalState, str] = {
+    "succeeded": "SUCCESS",
+    "failed": "FAILURE",
+    "cancelled": "REVOKED",
+    "expired": "REVOKED",
+    "quarantined": "FAILURE",
+}
+_CELERY_ERROR: Mapping[TerminalState, tuple[str, str]] = {
+    "failed": ("JobFailed", "vidask.errors"),
+    "quarantined": ("JobQuarantined", "vidask.errors"),
+    "cancelled": ("TaskRevokedError", "celery.exceptions"),
+    "expired": ("TaskRevokedError", "celery.exceptions"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: its state, and either a result (JSON) or an error."""
+
+    state: TerminalState
+    result: str | None = None
+    error: str = ""
+    error_type: str = ""
+
+    def fields(self) -> dict[str, str]:
+        """The fields of the row that say so."""
+        if self.result is not None:
+            return {"state": self.state, "result": self.result}
+        return {"state": self.state, "error": self.error, "error_type": self.error_type}
+
+    def celery_meta(self, job_id: str) -> str:
+        """The same as Celery's result backend would have stored it."""
+        result: object = json.loads(self.result) if self.result is not None else self._celery_exception()
+        return json.dumps(
+            {
+                "status": _CELERY_STATUS[self.state],
+                "result": result,
+                "traceback": None,
+                "children": [],
+                "date_done": datetime.now(UTC).isoformat(),
+                "task_id": job_id,
+            }
+        )
+
+    def _celery_exception(self) -> dict[str, object]:
+        name, module = _CELERY_ERROR[self.state]
+        return {"exc_type": name, "exc_message": [self.error], "exc_module": module}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job's row, read."""
+
+    state: State
+    kind: str
+    tenant: str
+    result: str
+    error: str
+    error_type: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has reached a terminal state."""
+        return self.state in keys.TERMINAL_STATES
+
+
+class Ledger:
+    """Rows of jobs on one Redis."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self.redis = connection
+        self._enqueue = load_script(connection, "vidask", "enqueue")
+        self._finish = load_script(connection, "vidask", "finish")
+
+    def create(self, job_id: str, kind: str, tenant: str, payload: str) -> bool:
+        """Write the row of a new job; false where that id exists already."""
+        ttl_ms = keys.QUEUED_TTL_S * 1000
+        return bool(self._enqueue(keys=[keys.job_row(job_id)], args=[ttl_ms, kind, tenant, payload]))
+
+    def discard(self, job_id: str) -> None:
+        """Remove the row of a job that was never published."""
+        self.redis.delete(keys.job_row(job_id))
+
+    def read(self, job_id: str) -> Row | None:
+        """The row, or nothing where there is none."""
+        fields = resolved(self.redis.hgetall(keys.job_row(job_id)))
+        if not fields:
+            return None
+        return Row(
+            state=fields["state"],
+            kind=fields["kind"],
+            tenant=fields["tenant"],
+            result=fields.get("result", ""),
+            error=fields.get("error", ""),
+            error_type=fields.get("error_type", ""),
+        )
+
+    def finish(
+        self, job_id: str, outcome: Outcome, *, expected: State, attempt: int | None = None, **fields: str
+    ) -> bool:
+        """Write the end of a job that is `expected` (and, given, at `attempt`); false where it had moved on."""
+        changed = outcome.fields() | fields
+        pairs = [item for pair in changed.items() for item in pair]
+        return bool(
+            self._finish(
+                keys=[keys.job_row(job_id), keys.celery_result(job_id)],
+                args=[
+                    expected,
+                    "" if attempt is None else attempt,
+                    keys.RESULT_TTL_S * 1000,
+                    outcome.celery_meta(job_id),
+                    *pairs,
+                ],
+            )
+        )
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job that is still queued; false where it is running or has ended."""
+        outcome = Outcome("cancelled", error=f"job {job_id} was cancelled", error_type=errors.JobCancelled.__name__)
+        return self.finish(job_id, outcome, expected="queued")
+
+
+def load_script(connection: redis.Redis, package: str, name: str) -> Script:
+    """The Lua script `<package>/lua/<name>.lua`, called by its hash."""
+    return connection.register_script(files(package).joinpath("lua", f"{name}.lua").read_text())
+
+
+def resolved(reply: Awaitable[Any] | Any) -> Any:
+    """redis-py types every reply as perhaps awaitable; from a synchronous client it never is."""
+    return cast(Any, reply)

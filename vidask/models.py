@@ -1,0 +1,203 @@
+"""The jobs a producer can ask for and the results it gets: pydantic models, JSON on the wire.
+
+Limits stand here once and are checked twice: by the producer before anything is queued, and by the worker that reads the job.
+Fields that a newer producer adds are ignored; a job of another major version is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
+SCHEMA_VERSION = "1.0"
+
+MAX_QUESTION_CHARS = 8_000
+MAX_HISTORY_MESSAGES = 100
+MAX_MESSAGE_CHARS = 32_000
+MAX_VIDEO_IDS = 50
+MAX_TOP_K = 50
+MAX_TRANSCRIPT_CHARS = 10_000_000
+MAX_SEGMENTS = 100_000
+MAX_SEGMENT_CHARS = 20_000
+#: 1,000 hours. Longer than any video, short enough that a time in milliseconds is not taken for seconds.
+MAX_TIME_S = 3_600_000.0
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired", "quarantined"]
+TranscriptFormat = Literal["srt", "vtt", "ass", "ssa", "whisper"]
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        msg = "is empty; write something"
+        raise ValueError(msg)
+    return text
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        msg = "holds control characters or line breaks; remove them"
+        raise ValueError(msg)
+    return text
+
+
+Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+VideoId = Annotated[str, Field(max_length=256), AfterValidator(_not_blank), AfterValidator(_printable)]
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+Seconds = Annotated[float, Field(ge=0.0, le=MAX_TIME_S, allow_inf_nan=False)]
+MessageText = Annotated[str, Field(max_length=MAX_MESSAGE_CHARS)]
+SegmentText = Annotated[str, Field(max_length=MAX_SEGMENT_CHARS)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
+class Message:
+    """One turn of the conversation so far."""
+
+    role: Literal["user", "assistant"]
+    content: MessageText
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
+class Segment:
+    """Something said between two times of a video, in seconds from its start."""
+
+    start_s: Seconds
+    end_s: Seconds
+    text: SegmentText
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Self:
+        if self.end_s < self.start_s:
+            msg = f"ends at {self.end_s:g} s before it starts at {self.start_s:g} s; swap the two"
+            raise ValueError(msg)
+        return self
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class JobModel(_Model):
+    """What every job carries."""
+
+    schema_version: str = SCHEMA_VERSION
+    tenant: Tenant = "default"
+
+    @field_validator("schema_version")
+    @classmethod
+    def _same_major_version(cls, version: str) -> str:
+        if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
+            msg = (
+                f"{version!r} is not understood here, {SCHEMA_VERSION} is; bring client and worker to the same release"
+            )
+            raise ValueError(msg)
+        return version
+
+
+class AskJob(JobModel):
+    """A question about videos, with the conversation before it.
+
+    Without `video_ids` all of the tenant's videos are searched. `start_s` and `end_s` keep what overlaps that stretch.
+    """
+
+    question: Annotated[str, Field(max_length=MAX_QUESTION_CHARS), AfterValidator(_not_blank)]
+    history: Annotated[tuple[Message, ...], Field(max_length=MAX_HISTORY_MESSAGES)] = ()
+    video_ids: Annotated[tuple[VideoId, ...], Field(max_length=MAX_VIDEO_IDS)] = ()
+    start_s: Seconds | None = None
+    end_s: Seconds | None = None
+    top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 6
+
+    @model_validator(mode="after")
+    def _range_runs_forward(self) -> Self:
+        if self.start_s is not None and self.end_s is not None and self.end_s < self.start_s:
+            msg = f"the time range ends at {self.end_s:g} s before it starts at {self.start_s:g} s; swap the two"
+            raise ValueError(msg)
+        return self
+
+
+class IndexTranscriptJob(JobModel):
+    """A transcript to index: subtitle text in one of the formats, or segments; never both."""
+
+    video_id: VideoId
+    text: Annotated[str, Field(max_length=MAX_TRANSCRIPT_CHARS)] | None = None
+    format: TranscriptFormat | None = None
+    segments: Annotated[tuple[Segment, ...], Field(max_length=MAX_SEGMENTS)] | None = None
+
+    @model_validator(mode="after")
+    def _text_or_segments(self) -> Self:
+        if (self.text is None) == (self.segments is None):
+            msg = "give the transcript as text or as segments, and not as both"
+            raise ValueError(msg)
+        return self
+
+
+class ForgetJob(JobModel):
+    """A video whose chunks are to be removed."""
+
+    video_id: VideoId
+
+
+class Citation(_Model):
+    """Where in a video an answer comes from; `number` is its `[n]` in the answer's text."""
+
+    number: int
+    video_id: str
+    start_s: float
+    end_s: float
+    text: str
+
+
+class Usage(_Model):
+    """Tokens that the language model read and wrote; both 0 where no model was used."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Answer(_Model):
+    """The answer to a question.
+
+    Attributes:
+        text: the answer, with its sources as `[n]`.
+        standalone_question: the question as it was searched for, made understandable without the history.
+        citations: the sources, by their first mention in the text.
+        usage: tokens of all steps together.
+        timings_s: seconds by step: `queued`, `contextualize`, `retrieve`, `respond`.
+        model: name of the language model, `extractive` where sentences were quoted.
+    """
+
+    text: str
+    standalone_question: str
+    citations: tuple[Citation, ...] = ()
+    usage: Usage = Usage()
+    timings_s: dict[str, float] = {}
+    model: str
+
+
+class IndexReport(_Model):
+    """What indexing a transcript did.
+
+    Attributes:
+        segments: cues read.
+        chunks: chunks the transcript now has.
+        removed: chunks of an earlier version that are gone.
+        superseded: true where a newer job for the same video had already been applied, and nothing was changed.
+        warnings: cues that had to be mended, by number; the first few.
+    """
+
+    video_id: str
+    segments: int
+    chunks: int
+    removed: int = 0
+    superseded: bool = False
+    warnings: tuple[str, ...] = ()
+    timings_s: dict[str, float] = {}
+
+
+class ForgetReport(_Model):
+    """What forgetting a video did: the number of chunks removed, 0 where it was not known."""
+
+    video_id: str
+    removed: int
+    superseded: bool = False

@@ -1,0 +1,56 @@
+"""`python -m worker …`: what belongs to a worker besides working."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidask.connection import DEFAULT_URL
+from vidask.errors import VidaskError
+from worker.embedded import free_port, is_free, redis_server, worker_process
+
+_USUAL_PORT = 6379
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """What belongs to a worker besides working; the worker itself is `celery -A worker.app worker`."""
+
+
+@app.command()
+def dev(
+    folder: Annotated[Path, typer.Option(help="Where Redis and Chroma keep their data.")] = Path("vidask-data"),
+) -> None:
+    """Start an embedded Redis and a worker with embedded Chroma, and keep them until Ctrl-C."""
+    port = _USUAL_PORT if is_free(_USUAL_PORT) else free_port()
+    env = {"VIDASK_CHROMA_PATH": str(folder / "chroma")}
+    with redis_server(folder / "redis", port=port) as url:
+        typer.echo(f"Redis is up at {url}; the worker is starting …")
+        with worker_process(url, env=env) as worker:
+            typer.echo(_welcome(url))
+            with suppress(KeyboardInterrupt):
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
+                worker.wait()
+            typer.echo("Stopping …")
+
+
+def _welcome(url: str) -> str:
+    export = "" if url == DEFAULT_URL else f"  export VIDASK_REDIS_URL={url}\n"
+    return (
+        "\nReady. In another terminal, in this folder:\n\n  . .venv/bin/activate\n"
+        f'{export}  vidask index examples/lectures --wait\n  vidask ask "Why does a deep tree overfit?"\n\nCtrl-C stops it.\n'
+    )
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except VidaskError as error:
+        sys.exit(f"vidask worker: {error}")

