@@ -1,6 +1,6 @@
 """A worker whose model and retriever answer at once, so that only the queue is left to measure; and plain Celery beside it.
 
-    celery -A benchmarks.instant_app worker
+celery -A benchmarks.instant_app worker
 """
 
 from collections.abc import Iterator

@@ -30,7 +30,7 @@ TranscriptFormat = Literal["srt", "vtt", "ass", "ssa", "whisper"]
 
 def _not_blank(text: str) -> str:
     if not text.strip():
-        msg = "is empty; write something"
+        msg = "is empty"
         raise ValueError(msg)
     return text
 
@@ -120,7 +120,7 @@ class IndexTranscriptJob(JobModel):
     """A transcript to index: subtitle text in one of the formats, or segments; never both."""
 
     video_id: VideoId
-    text: Annotated[str, Field(max_length=MAX_TRANSCRIPT_CHARS)] | None = None
+    text: Annotated[str, Field(max_length=MAX_TRANSCRIPT_CHARS), AfterValidator(_not_blank)] | None = None
     format: TranscriptFormat | None = None
     segments: Annotated[tuple[Segment, ...], Field(max_length=MAX_SEGMENTS)] | None = None
 

@@ -167,7 +167,7 @@ def _accented_lines(data: bytes) -> bytes:
     sample = bytearray()
     for line in data.splitlines():
         if not line.isascii():
-            sample += line[:_SAMPLE_BYTES] + b"\n"
+            sample += line + b"\n"  # whole, or its last character might be cut in two
         if len(sample) >= _SAMPLE_BYTES:
             break
     return bytes(sample)

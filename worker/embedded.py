@@ -87,7 +87,9 @@ def child_process(
 
 
 @contextmanager
-def redis_server(folder: Path, *, port: int | None = None, arguments: Sequence[str] = ()) -> Iterator[str]:
+def redis_server(
+    folder: Path, *, port: int | None = None, password: str = "", arguments: Sequence[str] = ()
+) -> Iterator[str]:
     """A Redis on this host alone that keeps its data in `folder`; gives its address.
 
     Raises:
@@ -96,7 +98,9 @@ def redis_server(folder: Path, *, port: int | None = None, arguments: Sequence[s
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     command = [redis_server_path(), "--port", str(port), "--dir", str(folder), *REDIS_ARGUMENTS, *arguments]
-    url = f"redis://127.0.0.1:{port}/0"
+    if password:
+        command += ["--requirepass", password]
+    url = f"redis://:{password}@127.0.0.1:{port}/0" if password else f"redis://127.0.0.1:{port}/0"
     log = folder / "redis.log"
     with child_process(command, log=log) as process:
         wait_until(lambda: _accepts(port), process, QueueUnavailable(f"Redis did not start; its log is {log}"))
@@ -135,7 +139,11 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], 
 
 
 def _accepts(port: int) -> bool:
-    with redis.Redis(port=port, socket_timeout=1) as connection, suppress(redis.ConnectionError, redis.TimeoutError):
-        connection.ping()
-        return True
-    return False
+    with redis.Redis(port=port, socket_timeout=1) as connection:
+        try:
+            connection.ping()
+        except redis.AuthenticationError:  # it is up, and wants the password that the others will give
+            return True
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False
+    return True

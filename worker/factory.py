@@ -43,6 +43,7 @@ def create_app(settings: Settings, open_services: OpenServices) -> WorkerApp:
 def _configuration(settings: Settings) -> dict[str, Any]:
     return {
         **celery_settings(settings.redis_url),
+        "broker_transport": "worker.transport:Transport",
         "worker_pool": "threads",
         "worker_concurrency": settings.concurrency,
         "worker_prefetch_multiplier": 1,  # with late acks: no more messages taken than threads, the rest keeps its order
@@ -70,14 +71,14 @@ class StartServices(bootsteps.StartStopStep):
         signals.worker_shutdown.connect(lambda **_: stack.close(), weak=False)
 
 
-def _on_revoked(request: Any, expired: bool, **_: object) -> None:
+def _on_revoked(sender: Any, request: Any, expired: bool, **_: object) -> None:
     """A message that Celery dropped, because of `revoke` or its own `expires`: its row ends with it."""
     outcome = (
         Outcome("expired", error=f"job {request.id} expired before it was started", error_type="JobExpired")
         if expired
         else Outcome("cancelled", error=f"job {request.id} was revoked", error_type="JobCancelled")
     )
-    request.task.app.services.ledger.finish(request.id, outcome, expected="queued")
+    sender.app.services.ledger.finish(request.id, outcome, expected="queued")
 
 
 def _set_up_logging(settings: Settings) -> None:
@@ -90,7 +91,9 @@ def _set_up_logging(settings: Settings) -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             "loggers": {
-                name: {"level": settings.log_level} for name in ("celery.worker", "vidask", "worker", "pipeline")
+                "celery.worker": {"level": settings.log_level},
+                "celery.worker.strategy": {"level": "WARNING"},  # its line a job says no more than the job's row
+                "worker": {"level": settings.log_level},
             },
         }
     )

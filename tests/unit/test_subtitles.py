@@ -92,6 +92,11 @@ def test_a_long_file_comes_out_as_a_short_one_does(language: str) -> None:
     assert decode_subtitles(text.encode(encoding)) == text
 
 
+def test_a_file_that_is_one_long_line_comes_out_right() -> None:
+    text = '[{"start": 0, "end": 1, "text": "' + "今天我们来学习决策树，" * 2_000 + '"}]'
+    assert decode_subtitles(text.encode("gb18030")) == text
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be"])
 def test_unicode_is_read_with_and_without_a_byte_order_mark(encoding: str) -> None:
     text = srt([ALL_SCRIPTS, "今天我们来学习决策树，一二三。"], "\r\n")

@@ -1,0 +1,99 @@
+"""Celery's Redis transport, with a door: what is no Celery message is dropped with a line in the log.
+
+Without it anything else that somebody pushes onto the queue's key (not JSON, no headers, a body of another shape) raises in the middle
+of Celery's event loop, ends the worker, and ends it again when the message is delivered again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from celery.utils.log import get_logger
+from kombu.exceptions import DecodeError
+from kombu.transport import redis
+from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
+
+from vidask import keys
+from vidask.validation import describe
+
+log = get_logger(__name__)
+
+_JSON = "application/json"
+
+
+class _Headers(BaseModel):
+    """The headers of Celery's message protocol 2 that its worker takes for granted."""
+
+    task: str
+    id: str
+    eta: str | None = None
+    expires: str | float | None = None
+    timelimit: tuple[float | None, float | None] = (None, None)
+    retries: int | None = 0
+
+
+class _DeliveryInfo(BaseModel):
+    exchange: str = ""
+    routing_key: str
+
+
+class _Properties(BaseModel):
+    delivery_tag: str
+    delivery_info: _DeliveryInfo
+
+
+class _Envelope(BaseModel):
+    """A message as kombu leaves it in Redis."""
+
+    body: str
+    headers: _Headers
+    properties: _Properties
+    content_type: str = Field(alias="content-type")
+    content_encoding: str = Field(alias="content-encoding")
+
+
+#: args, kwargs and the options of Celery's canvas.
+_BODY: TypeAdapter[Any] = TypeAdapter(tuple[list[JsonValue], dict[str, JsonValue], dict[str, JsonValue] | None])
+
+
+class Channel(redis.Channel):
+    """Reads messages; one that is not even JSON ends here."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except (json.JSONDecodeError, UnicodeDecodeError, DecodeError) as error:
+            log.warning("dropped from the queue: not a Celery message (%s)", error)
+            return True
+
+
+class Transport(redis.Transport):
+    """Hands messages to the worker, those that are some."""
+
+    Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        try:
+            if queue == keys.QUEUE:  # Celery's own talk between workers comes this way as well
+                _check(message)
+        except (ValidationError, ValueError) as error:
+            reason = describe(error) if isinstance(error, ValidationError) else error
+            log.warning("dropped from the queue: not a Celery task (%s)", reason)
+        else:
+            super()._deliver(message, queue)  # pyright: ignore[reportAttributeAccessIssue]  untyped in kombu
+
+
+def _check(message: Any) -> None:
+    """Raise where Celery would stumble. Content that is not JSON is left to Celery, which refuses it unopened."""
+    envelope = _Envelope.model_validate(message)
+    if envelope.content_type != _JSON:
+        return
+    try:
+        body = base64.b64decode(envelope.body, validate=True)
+    except binascii.Error:
+        msg = "body: is not base64"
+        raise ValueError(msg) from None
+    _BODY.validate_json(body)
