@@ -16,6 +16,7 @@ from vidask.connection import DEFAULT_URL, celery_settings, connect, queue_error
 from vidask.errors import InvalidJob
 from vidask.jobs import Job
 from vidask.ledger import Ledger
+from vidask.listening import Listeners
 from vidask.models import (
     Answer,
     AskJob,
@@ -51,6 +52,7 @@ class Client:
         self._url = redis_url or os.environ.get("VIDASK_REDIS_URL", DEFAULT_URL)
         self.tenant = build(JobModel, {"tenant": tenant}).tenant
         self._ledger = Ledger(connect(self._url))
+        self._listeners = Listeners(self._ledger.redis)
         self._celery = Celery("vidask-producer", set_as_current=False, changes=celery_settings(self._url))
 
     def index_transcript(
@@ -130,11 +132,12 @@ class Client:
 
     def job(self, job_id: str) -> Job[Any]:
         """A handle on a job that was accepted earlier, here or elsewhere. It is not looked up before it is used."""
-        return Job(job_id, self._ledger, tenant=self.tenant, url=self._url)
+        return Job(job_id, self._ledger, self._listeners, tenant=self.tenant, url=self._url)
 
     def close(self) -> None:
         """Close the connections to Redis."""
         self._celery.close()
+        self._listeners.close()
         self._ledger.redis.close()
 
     def __enter__(self) -> Self:

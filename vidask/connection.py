@@ -23,17 +23,16 @@ _SOCKET_TIMEOUT_S = 2.0
 _TIMEOUTS = {"socket_timeout": _SOCKET_TIMEOUT_S, "socket_connect_timeout": _SOCKET_TIMEOUT_S}
 
 
-def connect(url: str, *, max_connections: int = 64) -> redis.Redis:
+def connect(url: str) -> redis.Redis:
     """A client for `url`; connects at the first command.
 
     Raises:
         InvalidSettings: when `url` is not a Redis address.
     """
     try:
-        pool = redis.BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]  redis-py leaves it untyped
+        pool = redis.ConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]  redis-py leaves it untyped
             url,
             decode_responses=True,
-            max_connections=max_connections,
             retry=Retry(ExponentialBackoff(base=0.05, cap=0.2), 1),
             health_check_interval=30,
             **_TIMEOUTS,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Generic, TypeVar
 
-import redis.client
 from pydantic import BaseModel
 
 from vidask import keys
 from vidask.connection import queue_errors
 from vidask.errors import JobCancelled, JobError, JobExpired, JobFailed, JobNotFound, JobQuarantined, WaitTimeout
 from vidask.ledger import Ledger, Row
+from vidask.listening import Listeners
 from vidask.models import Answer, ForgetReport, IndexReport, State
 
 Result_co = TypeVar("Result_co", bound=BaseModel, covariant=True)
@@ -33,9 +33,10 @@ _LOOK_AGAIN_S = 5.0
 class Job(Generic[Result_co]):
     """A job that was accepted. Handles are light; make as many as you like with `Client.job`."""
 
-    def __init__(self, job_id: str, ledger: Ledger, *, tenant: str, url: str) -> None:
+    def __init__(self, job_id: str, ledger: Ledger, listeners: Listeners, *, tenant: str, url: str) -> None:
         self.id = job_id
         self._ledger = ledger
+        self._listeners = listeners
         self._tenant = tenant
         self._url = url
 
@@ -87,27 +88,14 @@ class Job(Generic[Result_co]):
             raise JobNotFound(msg)
         return row
 
-    def _listener(self) -> redis.client.PubSub:
-        pubsub = self._ledger.redis.pubsub  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  untyped in redis-py
-        return pubsub(ignore_subscribe_messages=True)
-
     def _wait(self, timeout_s: float | None) -> Row:
         """Listen first, look second: an end between the two is then heard."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with queue_errors(self._url), self._listener() as listener:
-            listener.subscribe(keys.celery_result(self.id))
+        with queue_errors(self._url), self._listeners.on(keys.celery_result(self.id)) as listener:
             while not (row := self._row()).ended:
                 left = _LOOK_AGAIN_S if deadline is None else min(_LOOK_AGAIN_S, deadline - time.monotonic())
                 if left <= 0:
                     msg = f"job {self.id} was still {row.state} after {timeout_s:g} s; it goes on, so ask for its result again"
                     raise WaitTimeout(msg)
-                _next_message(listener, left)
+                listener.wait(left)
             return row
-
-
-def _next_message(listener: redis.client.PubSub, timeout_s: float) -> None:
-    """Wait for the end to be published; the confirmation of the subscription does not count."""
-    deadline = time.monotonic() + timeout_s
-    while (left := deadline - time.monotonic()) > 0:
-        if listener.get_message(timeout=left) is not None:
-            return

@@ -65,7 +65,7 @@ def open_ledger(settings: Settings) -> Ledger:
         QueueUnavailable: Redis does not answer or refuses us.
         InvalidSettings: the address is not one.
     """
-    connection = connect(settings.redis_url, max_connections=settings.concurrency + 4)
+    connection = connect(settings.redis_url)
     with queue_errors(settings.redis_url):
         connection.ping()
     return Ledger(connection)

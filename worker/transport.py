@@ -1,7 +1,7 @@
 """Celery's Redis transport, with a door: what is no Celery message is dropped with a line in the log.
 
-Without it anything else that somebody pushes onto the queue's key (not JSON, no headers, a body of another shape) raises in the middle
-of Celery's event loop, ends the worker, and ends it again when the message is delivered again.
+Without it anything else that somebody pushes onto the queue's key (not JSON, no headers, a body of another shape) raises in the
+middle of Celery's event loop, ends the worker, and ends it again when the message is delivered again.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Channel(redis.Channel):
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # pyright: ignore[reportAttributeAccessIssue]  not in the stubs
         except (json.JSONDecodeError, UnicodeDecodeError, DecodeError) as error:
             log.warning("dropped from the queue: not a Celery message (%s)", error)
             return True
@@ -75,7 +75,7 @@ class Transport(redis.Transport):
 
     Channel = Channel
 
-    def _deliver(self, message: Any, queue: str) -> None:
+    def _deliver(self, message: Any, queue: str | None) -> None:
         try:
             if queue == keys.QUEUE:  # Celery's own talk between workers comes this way as well
                 _check(message)
@@ -83,7 +83,7 @@ class Transport(redis.Transport):
             reason = describe(error) if isinstance(error, ValidationError) else error
             log.warning("dropped from the queue: not a Celery task (%s)", reason)
         else:
-            super()._deliver(message, queue)  # pyright: ignore[reportAttributeAccessIssue]  untyped in kombu
+            super()._deliver(message, queue)
 
 
 def _check(message: Any) -> None:

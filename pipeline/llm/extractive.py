@@ -1,7 +1,7 @@
 """A chat model that is none: it answers by quoting the sentences that fit the question best.
 
-It takes the prompts of `pipeline.prompts` and reads what they were made of instead of their text. So the whole pipeline runs, and is
-useful, on a laptop without a model; what it writes stands word for word in the transcripts, and it says so.
+It takes the prompts of `pipeline.prompts` and reads what they were made of instead of their text. So the whole pipeline runs,
+and is useful, on a laptop without a model; what it writes stands word for word in the transcripts, and it says so.
 """
 
 from __future__ import annotations

@@ -86,14 +86,14 @@ def test_segments_that_end_before_they_start_are_refused() -> None:
 def test_a_question_about_an_unknown_video_fails_with_its_name(client: Client) -> None:
     client.index_transcript("talk", text=LECTURE).result(30)
     with pytest.raises(
-        JobFailed, match="video 'tlak' is not indexed for tenant .*index its transcript first"
+        JobFailed, match=r"video 'tlak' is not indexed for tenant .*index its transcript first"
     ) as failed:
         client.ask("What?", video_ids=["tlak"]).result(30)
     assert failed.value.error_type == "UnknownVideo"
 
 
 def test_a_question_before_anything_is_indexed_says_so(client: Client) -> None:
-    with pytest.raises(JobFailed, match="nothing is indexed for tenant .*; index a transcript first"):
+    with pytest.raises(JobFailed, match=r"nothing is indexed for tenant .*; index a transcript first"):
         client.ask("What?").result(30)
 
 
