@@ -27,7 +27,7 @@ PLAIN_TASK = "benchmarks.plain"
 DOCUMENT = Document(
     id="1",
     page_content="A deep tree overfits because every leaf holds a single example.",
-    metadata={"video_id": "talk", "kind": "transcript", "start_s": 1.0, "end_s": 5.0, "cues": "[[1.0,5.0,0]]"},
+    metadata={"video_id": "talk", "kind": "transcript", "start_s": 1.0, "end_s": 5.0, "cues": [[1.0, 5.0, 0]]},
 )
 
 

@@ -60,7 +60,11 @@ def _library(stack: ExitStack, videos: int, numbers: np.random.Generator) -> Chr
 
 def _chunk(video: int, position: int) -> Document:
     meta = {"video_id": _name(video), "kind": "transcript", "start_s": position * 20.0, "end_s": position * 20.0 + 20}
-    return Document(id=f"{video}-{position}", page_content=_TEXT, metadata={**meta, "cues": "[]"})
+    return Document(
+        id=f"{video}-{position}",
+        page_content=_TEXT,
+        metadata={**meta, "cues": [[position * 20.0, position * 20.0 + 20, 0]] * 6},
+    )
 
 
 def _median_s(store: ChromaStore, videos: range | list[int], numbers: np.random.Generator, **limits: Any) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from vidask.connection import DEFAULT_URL, redacted
+from vidask.connection import DEFAULT_URL, connect, redacted
 from vidask.errors import InvalidSettings
 from vidask.validation import describe
 
@@ -37,6 +37,12 @@ class Settings(BaseSettings):
     llm_backend: Literal["extractive"] = "extractive"
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 16
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        connect(url).close()  # connects to nothing yet
+        return url
 
     @classmethod
     def from_environment(cls) -> Self:

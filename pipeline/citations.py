@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 
@@ -44,6 +43,5 @@ def _narrowed(document: Document, quotes: Sequence[str]) -> tuple[float, float, 
     if not places:
         return document.metadata["start_s"], document.metadata["end_s"], said
     begin, end = min(at for at, _ in places), max(to for _, to in places)
-    cues = [tuple(cue) for cue in json.loads(document.metadata["cues"])]
-    start_s, end_s = span(cues, len(said), begin, end)
+    start_s, end_s = span(document.metadata["cues"], len(said), begin, end)
     return start_s, end_s, said[begin:end]

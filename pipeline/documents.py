@@ -5,13 +5,12 @@
 | `video_id` | the video |
 | `kind` | `transcript` |
 | `start_s`, `end_s` | when it is said, seconds |
-| `cues` | JSON: `[[start_s, end_s, offset of the cue's text], …]` |
+| `cues` | `[[start_s, end_s, offset of the cue's text], …]` |
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 
 from langchain_core.documents import Document
 
@@ -26,8 +25,7 @@ def transcript_documents(video_id: str, chunks: list[Chunk]) -> list[Document]:
 
 
 def _document(video_id: str, position: int, chunk: Chunk) -> Document:
-    cues = json.dumps([list(cue) for cue in chunk.cues], separators=(",", ":"))
-    said = f"{video_id}\0{chunk.text}\0{cues}".encode()
+    said = f"{video_id}\0{chunk.text}\0{chunk.cues}".encode()
     return Document(
         id=f"{video_digest(video_id)}-{TRANSCRIPT}-{position:06d}-{hashlib.sha256(said).hexdigest()[:16]}",
         page_content=chunk.text,
@@ -36,7 +34,7 @@ def _document(video_id: str, position: int, chunk: Chunk) -> Document:
             "kind": TRANSCRIPT,
             "start_s": chunk.start_s,
             "end_s": chunk.end_s,
-            "cues": cues,
+            "cues": [list(cue) for cue in chunk.cues],
         },
     )
 

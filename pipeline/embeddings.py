@@ -28,6 +28,9 @@ MAX_BATCH = 16
 _CORES_PER_THREAD = 2
 
 
+_Waiting = tuple[str, "Future[list[float]]"]
+
+
 def load_embeddings(model: str = MINILM, *, device: str = "cpu") -> Embeddings:
     """Load an embedding model; vectors have length 1.
 
@@ -42,7 +45,9 @@ def load_embeddings(model: str = MINILM, *, device: str = "cpu") -> Embeddings:
     # Imported here: torch takes seconds, which nobody should pay who calls the chain with other embeddings.
     import torch  # noqa: PLC0415
     from langchain_huggingface import HuggingFaceEmbeddings  # noqa: PLC0415
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
+    disable_progress_bar()  # of the weights, which are there in a moment and would be half of the worker's log
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // _CORES_PER_THREAD))
     try:
         return HuggingFaceEmbeddings(
@@ -126,6 +131,3 @@ class GatheredEmbeddings(Embeddings):
         else:
             for future, vector in zip(futures, vectors, strict=True):
                 future.set_result(vector)
-
-
-_Waiting = tuple[str, "Future[list[float]]"]

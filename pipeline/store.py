@@ -12,6 +12,7 @@ The names of collections are derived in one place, from the tenant and the video
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ Vector = Sequence[float]
 _SYNC_THRESHOLD = 100
 _UPSERT_BATCH = 1_000
 _WIDEN = 4
+_METADATA = "chunk"
 
 
 class ChromaStore:
@@ -68,7 +70,7 @@ class ChromaStore:
                         ids=ids[part],
                         embeddings=cast("Any", vectors[part]),
                         documents=[document.page_content for document in documents[part]],
-                        metadatas=[document.metadata for document in documents[part]],
+                        metadatas=[_packed(document) for document in documents[part]],
                     )
                     on_progress()
             for collection in (library, own):
@@ -220,7 +222,16 @@ def _query(collection: Collection, vector: Vector, n: int) -> list[tuple[float, 
         ),
     )
     rows = zip(reply["ids"][0], reply["distances"][0], reply["documents"][0], reply["metadatas"][0], strict=True)
-    return [(distance, Document(id=id_, page_content=text, metadata=meta)) for id_, distance, text, meta in rows]
+    return [(distance, _unpacked(id_, text, meta)) for id_, distance, text, meta in rows]
+
+
+def _packed(document: Document) -> dict[str, str]:
+    """All metadata in one value: Chroma keeps a row for each, and nothing is ever filtered by them."""
+    return {_METADATA: json.dumps(document.metadata, ensure_ascii=False, separators=(",", ":"))}
+
+
+def _unpacked(id_: str, text: str, meta: dict[str, str]) -> Document:
+    return Document(id=id_, page_content=text, metadata=json.loads(meta[_METADATA]))
 
 
 def _delete(collection: Collection, ids: Sequence[str]) -> None:

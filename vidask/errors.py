@@ -49,11 +49,11 @@ class JobError(VidaskError):
     """A job reached a terminal state that is not success.
 
     Attributes:
-        job_id: the job's id.
+        job_id: the job's id; `""` where Celery's `AsyncResult.get` raised it, which knows the id.
         error_type: name of the exception that ended it in the worker, `""` where none did.
     """
 
-    def __init__(self, message: str, *, job_id: str, error_type: str = "") -> None:
+    def __init__(self, message: str, *, job_id: str = "", error_type: str = "") -> None:
         super().__init__(message)
         self.job_id = job_id
         self.error_type = error_type

@@ -38,6 +38,8 @@ class JobTask(Task):
     throws = (VidaskError,)  # these are answers to the user, not bugs: Celery logs them without a stack trace
     model: type[JobModel]
     work: Work[Any]
+    #: Fields of the row that are not worth their memory once the job has succeeded.
+    cleared: Mapping[str, str] = {}
 
     def run(self, *positional: object, **payload: object) -> None:
         """Work on the job of this message, if it is ours to work on."""
@@ -51,7 +53,7 @@ class JobTask(Task):
         job = parse_json(self.model, claim.payload)
         made = type(self).work(services, claim, job)
         outcome = Outcome("succeeded", result=made.model_dump_json())
-        services.claims.finish(claim, outcome)
+        services.claims.finish(claim, outcome, **self.cleared)
 
     def on_failure(self, exc: Exception, task_id: str, args: object, kwargs: object, einfo: object) -> None:  # noqa: ARG002
         """Celery calls this for whatever was raised; the user gets a sentence, the log of a bug its stack trace."""
@@ -120,6 +122,7 @@ class IndexTranscriptTask(JobTask):
 
     name = "vidask.index_transcript"
     model = IndexTranscriptJob
+    cleared: Mapping[str, str] = {"payload": ""}
     work = staticmethod(_index_transcript)
 
 

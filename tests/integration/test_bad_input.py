@@ -23,6 +23,7 @@ from vidask import (
     QueueUnavailable,
     Segment,
     WaitTimeout,
+    keys,
 )
 from worker.embedded import free_port, redis_server
 
@@ -71,7 +72,7 @@ def test_it_is_refused_in_one_line_before_anything_is_queued(
     ask, said = REFUSED[what]
     with redis.Redis.from_url(idle_redis_url) as connection:
         before = connection.dbsize()
-        with pytest.raises(InvalidJob, match=".*") as refused:
+        with pytest.raises(InvalidJob) as refused:
             ask(idle_client)
         assert said in str(refused.value)
         assert "\n" not in str(refused.value)
@@ -236,7 +237,7 @@ def test_a_message_that_did_not_come_from_our_client_fails_cleanly(
     body: list[Any], said: str, client: Client, worker: str
 ) -> None:
     job_id = _publish(worker, json.dumps(body).encode(), "application/json", "utf-8", "vidask.ask")
-    with Celery(broker=worker, backend=worker) as celery, pytest.raises(Exception, match=".*") as failed:
+    with Celery(broker=worker, backend=worker) as celery, pytest.raises(JobFailed) as failed:
         celery.AsyncResult(job_id).get(timeout=30)
     assert said in str(failed.value)
     assert _lives(client)
@@ -250,7 +251,8 @@ def test_unknown_tasks_and_fields_do_no_harm(client: Client, worker: str) -> Non
     assert _lives(client)
     newer = {"question": "What is pruning?", "tenant": client.tenant, "schema_version": "1.7", "mood": "curious"}
     job_id = _publish(worker, json.dumps([[], newer, {}]).encode(), "application/json", "utf-8", "vidask.ask")
-    wait_for("the row is there", lambda: client.job(job_id)._ledger.read(job_id) is not None)
+    with redis.Redis.from_url(worker) as connection:
+        wait_for("the row is there", lambda: connection.exists(keys.job_row(job_id)))
     assert "Pruning" in client.job(job_id).result(30).text
 
 

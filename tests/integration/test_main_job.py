@@ -127,6 +127,7 @@ def test_any_language_can_poll_the_row(client: Client, worker: str) -> None:
         assert (row["state"], row["kind"], row["attempt"]) == ("succeeded", "index_transcript", "1")
         assert float(row["created_at_s"]) <= float(row["started_at_s"]) <= float(row["finished_at_s"])
         assert 0 < connection.ttl(f"vidask:job:{job.id}") <= keys.RESULT_TTL_S
+        assert row["payload"] == "", "an indexed transcript does not stay in Redis"
 
 
 def test_celerys_own_result_works(client: Client, worker: str) -> None:
