@@ -54,10 +54,7 @@ def celery_settings(url: str) -> dict[str, Any]:
         "accept_content": ["json"],
         "result_expires": keys.RESULT_TTL_S,
         "broker_connection_timeout": _SOCKET_TIMEOUT_S,
-        "broker_transport_options": {
-            "priority_steps": [keys.PRIORITY_QUESTION, keys.PRIORITY_INDEXING],
-            "queue_order_strategy": "priority",
-        },
+        "broker_transport_options": {"queue_order_strategy": "priority"},
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import logging.config
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery, bootsteps, signals
 
@@ -16,7 +17,7 @@ from vidask.connection import celery_settings
 from vidask.errors import VidaskError
 from vidask.ledger import Outcome
 from worker.services import Services
-from worker.tasks import TASKS
+from worker.tasks import TASKS, JobTask, kind_of, tenant_of
 
 OpenServices = Callable[[Settings], AbstractContextManager[Services]]
 
@@ -71,14 +72,17 @@ class StartServices(bootsteps.StartStopStep):
         signals.worker_shutdown.connect(lambda **_: stack.close(), weak=False)
 
 
-def _on_revoked(sender: Any, request: Any, expired: bool, **_: object) -> None:
-    """A message that Celery dropped, because of `revoke` or its own `expires`: its row ends with it."""
+def _on_revoked(sender: JobTask, request: Any, expired: bool, **_: object) -> None:
+    """A message that Celery dropped, because of `revoke` or its own `expires`: its row ends with it, made first if need be."""
     outcome = (
         Outcome("expired", error=f"job {request.id} expired before it was started", error_type="JobExpired")
         if expired
         else Outcome("cancelled", error=f"job {request.id} was revoked", error_type="JobCancelled")
     )
-    sender.app.services.ledger.finish(request.id, outcome, expected="queued")
+    payload = request.kwargs or {}
+    ledger = cast("WorkerApp", sender.app).services.ledger
+    ledger.create(request.id, kind_of(sender), tenant_of(payload), json.dumps(payload))
+    ledger.finish(request.id, outcome, expected="queued")
 
 
 def _set_up_logging(settings: Settings) -> None:

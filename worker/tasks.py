@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from celery import Task
+from celery.exceptions import Reject
 from celery.utils.log import get_task_logger
 from pydantic import BaseModel
+from redis.exceptions import RedisError
 
 from pipeline.indexing import PreparedTranscript
 from vidask.errors import InvalidJob, VidaskError
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from worker.factory import WorkerApp
 
 log = get_task_logger(__name__)
+
+#: Before a job goes back to the queue, so that a Redis that refuses is not asked a thousand times a second.
+_PAUSE_S = 1.0
 
 Job = TypeVar("Job", bound=JobModel)
 Work = Callable[[Services, Claim, Job], BaseModel]
@@ -43,42 +49,63 @@ class JobTask(Task):
 
     def run(self, *positional: object, **payload: object) -> None:
         """Work on the job of this message, if it is ours to work on."""
-        services = self._services
-        claim = self._claim(payload)
-        if claim is None:
-            return
-        self.request.update(claim=claim)  # for `on_failure`
-        if positional:
-            raise InvalidJob(f"{self.name}: {len(positional)} positional arguments; send keyword arguments only")
-        job = parse_json(self.model, claim.payload)
-        made = type(self).work(services, claim, job)
-        outcome = Outcome("succeeded", result=made.model_dump_json())
-        services.claims.finish(claim, outcome, **self.cleared)
+        self.request.update(ignore_result=True)  # also where the producer, plain Celery, wants Celery to store one
+        try:
+            claim = self._claim(payload)
+            if claim is not None:
+                self.request.update(claim=claim)
+                self._work_on(claim, positional)
+        except RedisError as error:
+            log.warning("job %s goes back to the queue: Redis: %s", self.request.id, error)
+            time.sleep(_PAUSE_S)
+            raise Reject(error, requeue=True) from error
 
     def on_failure(self, exc: Exception, task_id: str, args: object, kwargs: object, einfo: object) -> None:  # noqa: ARG002
-        """Celery calls this for whatever was raised; the user gets a sentence, the log of a bug its stack trace."""
+        """A bug: Celery logs its stack trace, and calls this for the job to end with a sentence."""
         claim: Claim | None = self.request.get("claim")
-        if claim is None:
-            log.error("job %s could not be claimed: %s", task_id, exc)
-            return
-        name = type(exc).__name__
-        said = str(exc) if isinstance(exc, VidaskError) else f"internal error, {name}: {exc}"
-        self._services.claims.finish(claim, Outcome("failed", error=said, error_type=name))
+        if claim is not None and not isinstance(exc, VidaskError):
+            name = type(exc).__name__
+            self._services.claims.finish(claim, _failed(f"internal error, {name}: {exc}", name))
+
+    def _work_on(self, claim: Claim, positional: tuple[object, ...]) -> None:
+        claims = self._services.claims
+        try:
+            if positional:
+                raise InvalidJob(f"{self.name}: {len(positional)} positional arguments; send keyword arguments only")
+            made = type(self).work(self._services, claim, parse_json(self.model, claim.payload))
+        except VidaskError as error:
+            claims.finish(claim, _failed(str(error), type(error).__name__))
+            raise
+        claims.finish(claim, Outcome("succeeded", result=made.model_dump_json()), **self.cleared)
 
     @property
     def _services(self) -> Services:
         return cast("WorkerApp", self.app).services
 
     def _claim(self, payload: Mapping[str, object]) -> Claim | None:
-        tenant = payload.get("tenant")
         return self._services.claims.claim(
             cast("str", self.request.id),
-            kind=self.name.removeprefix("vidask."),
+            kind=kind_of(self),
             worker=cast("str", self.request.hostname),
             redelivered=bool((self.request.delivery_info or {}).get("redelivered")),
             payload=json.dumps(payload),
-            tenant=tenant if isinstance(tenant, str) else "default",
+            tenant=tenant_of(payload),
         )
+
+
+def kind_of(task: Task) -> str:
+    """The kind of job that a task does."""
+    return task.name.removeprefix("vidask.")
+
+
+def tenant_of(payload: Mapping[str, object]) -> str:
+    """Whose job a message of plain Celery is; whether that is a tenant's name is checked with the rest of the payload."""
+    tenant = payload.get("tenant")
+    return tenant if isinstance(tenant, str) else "default"
+
+
+def _failed(said: str, error_type: str) -> Outcome:
+    return Outcome("failed", error=said, error_type=error_type)
 
 
 def _ask(services: Services, claim: Claim, job: AskJob) -> Answer:

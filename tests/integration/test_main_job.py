@@ -1,11 +1,14 @@
 """Ask a video a question through the queue: real Redis, a real Celery worker process, real Chroma."""
 
+import pytest
 import redis
 from celery import Celery
+from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
 from tests.support import LECTURE, wait_for
-from vidask import Client, Message, Segment, keys
+from vidask import Client, JobExpired, JobFailed, Message, Segment, keys
+from vidask.connection import celery_settings
 
 
 def test_an_indexed_video_is_asked_and_says_where_the_answer_stands(client: Client) -> None:
@@ -147,7 +150,23 @@ def test_a_backend_without_vidask_can_send_the_task_and_get_the_answer(
             "vidask.ask", kwargs={"question": "What is pruning?", "tenant": tenant}, queue="vidask", priority=0
         )
         assert "Pruning removes" in sent.get(timeout=30)["text"]
-    assert client.job(sent.id).status() == "succeeded"
+        assert client.job(sent.id).status() == "succeeded"
+        failing = celery.send_task("vidask.ask", kwargs={"question": "", "tenant": tenant}, queue="vidask", priority=5)
+        with pytest.raises(JobFailed, match="question: is empty"):
+            failing.get(timeout=30)
+    with Celery(broker=worker, backend=worker) as later:
+        assert "Pruning removes" in AsyncResult(sent.id, app=later).get(timeout=30)["text"], (
+            "Celery itself stores nothing"
+        )
+
+
+def test_a_message_that_expired_ends_expired(client: Client, worker: str, tenant: str) -> None:
+    with Celery(broker=worker, backend=worker) as celery:
+        sent = celery.send_task("vidask.ask", kwargs={"question": "?", "tenant": tenant}, queue="vidask", expires=-1)
+        with pytest.raises(TaskRevokedError, match="expired"):
+            sent.get(timeout=30)
+    with pytest.raises(JobExpired):
+        client.job(sent.id).result(5)
 
 
 def test_the_same_job_id_twice_is_one_job(client: Client) -> None:
@@ -157,15 +176,17 @@ def test_the_same_job_id_twice_is_one_job(client: Client) -> None:
 
 
 def test_questions_overtake_indexing(idle_client: Client, idle_redis_url: str) -> None:
-    idle_client.index_transcript("talk", text=LECTURE)
-    question = idle_client.ask("What is pruning?")
-    with Celery(set_as_current=False, broker=idle_redis_url) as celery:
-        celery.conf.broker_transport_options = {"priority_steps": [0, 9], "queue_order_strategy": "priority"}
-        with celery.connection_for_read() as connection:
-            queue = connection.SimpleQueue(keys.QUEUE)
-            assert queue.get(timeout=5).headers["id"] == question.id
-            queue.clear()
-            queue.close()
+    with (
+        Celery(set_as_current=False, changes=celery_settings(idle_redis_url)) as celery,
+        celery.connection_for_read() as connection,
+    ):
+        queue = connection.SimpleQueue(keys.QUEUE)
+        queue.clear()
+        idle_client.index_transcript("talk", text=LECTURE)
+        question = idle_client.ask("What is pruning?")
+        assert queue.get(timeout=5).headers["id"] == question.id
+        queue.clear()
+        queue.close()
 
 
 def test_a_queued_job_can_be_cancelled_and_a_finished_one_cannot(idle_client: Client, client: Client) -> None:

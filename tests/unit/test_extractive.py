@@ -16,7 +16,7 @@ from vidask.models import Message, Usage
 
 
 def said(*texts: str) -> list[Document]:
-    meta = {"video_id": "talk", "start_s": 0.0, "end_s": 9.0, "cues": "[[0.0,9.0,0]]"}
+    meta = {"video_id": "talk", "start_s": 0.0, "end_s": 9.0, "cues": [[0.0, 9.0, 0]]}
     return [Document(page_content=text, metadata=meta) for text in texts]
 
 
@@ -58,6 +58,11 @@ def test_whatever_is_quoted_stands_word_for_word_in_the_excerpt_it_names(questio
 def test_excerpts_that_fit_equally_well_are_both_quoted_and_a_third_is_not() -> None:
     texts = [*(f"{filler} here." for filler in ("Nothing", "Little", "Something")), *["Pruning removes noise."] * 3]
     assert len(quotes(quote("What removes noise in pruning?", said(*texts)))) == 2
+
+
+def test_of_two_excerpts_that_fit_equally_well_the_nearest_alone_is_quoted() -> None:
+    answer = quote("What removes noise?", said("Pruning removes noise.", "Surely pruning removes noise."))
+    assert quotes(answer) == [("Pruning removes noise.", 1)]
 
 
 def test_of_two_excerpts_the_one_that_does_not_fit_is_left_out() -> None:
@@ -136,7 +141,7 @@ def test_a_follow_up_gains_the_words_of_the_question_it_leans_on(follow_up: str)
 
 
 def test_a_chinese_follow_up_gains_what_it_leans_on() -> None:
-    assert "决策树" in rewrite("它为什么会过拟合？", asked("什么是决策树？"))
+    assert "决策树" in rewrite("它的叶子太多，为什么会过拟合？", asked("什么是决策树？"))
 
 
 @pytest.mark.parametrize("question", ["When are decision trees pruned?", "剪枝有什么作用和缺点 请举例"])
@@ -195,8 +200,6 @@ def test_what_was_added_says_what_it_is_about_and_weighs_less_than_what_is_asked
         ("overfit", "overfits", "overfitting"),
         ("tree", "trees"),
         ("learn", "learns", "learning", "learned", "learner", "learners"),
-        ("study", "studies"),
-        ("class", "classes"),
         ("prune", "prunes", "pruning", "pruned"),
         ("memorise", "memorises", "memorised"),
         ("run", "running"),
