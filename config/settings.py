@@ -56,6 +56,9 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise InvalidSettings(f"settings: {describe(error)}; each is the variable VIDASK_ + its name") from None
 
+    def __str__(self) -> str:
+        return repr(self)
+
     def __repr__(self) -> str:
-        shown = {name: redacted(value) if name == "redis_url" else value for name, value in self}
+        shown = {name: redacted(value) if name.endswith("_url") and value else value for name, value in self}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

@@ -14,6 +14,7 @@ from chromadb.config import Settings as ChromaSettings
 from filelock import FileLock, Timeout
 
 from config import Settings
+from vidask.connection import redacted
 from vidask.errors import InvalidSettings, StoreUnavailable
 
 _LOCK_FILE = ".vidask.lock"
@@ -37,20 +38,28 @@ def open_chroma(settings: Settings) -> Iterator[ClientAPI]:
 
 
 def _connect(url: str) -> ClientAPI:
-    address = urlsplit(url)
-    if address.scheme not in _PORTS or not address.hostname:
-        raise InvalidSettings(f"chroma_url: {url!r} is not an address; write http://HOST:PORT")
+    scheme, host, port = _address(url)
     try:
         return chromadb.HttpClient(
-            address.hostname,
-            address.port or _PORTS[address.scheme],
-            ssl=address.scheme == "https",
+            host,
+            port,
+            ssl=scheme == "https",
             settings=ChromaSettings(anonymized_telemetry=False),
         )
     except ValueError as error:  # what chromadb raises when nobody answers
         raise StoreUnavailable(
-            f"Chroma at {url} does not answer ({error}); start it, or correct VIDASK_CHROMA_URL"
+            f"Chroma at {redacted(url)} does not answer ({error}); start it, or correct VIDASK_CHROMA_URL"
         ) from error
+
+
+def _address(url: str) -> tuple[str, str, int]:
+    try:
+        address = urlsplit(url)
+        if address.scheme in _PORTS and address.hostname:
+            return address.scheme, address.hostname, address.port or _PORTS[address.scheme]
+    except ValueError:  # what urlsplit makes of half an IPv6 address, and of a port that is none
+        pass
+    raise InvalidSettings(f"chroma_url: {redacted(url)!r} is not an address; write http://HOST:PORT")
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from langchain_core.documents import Document
 from pipeline.chunks import span
 from vidask.models import Citation
 
-_NUMBER = re.compile(r"\s?\[(\d{1,4})\]")
+_NUMBER = re.compile(r"\s?\[(\d+)\]")
+_MAX_DIGITS = 4
 #: A quotation, and the number right behind it.
-_QUOTED = re.compile(r"[“\"「]([^“”\"「」]+)[”\"」]\s?\[(\d{1,4})\]")
+_QUOTED = re.compile(r"(?:“([^“”]+)”|\"([^\"]+)\"|「([^「」]+)」)\s?\[(\d{1,4})\]")
 
 
 def check(text: str, documents: Sequence[Document]) -> tuple[str, tuple[Citation, ...]]:
@@ -23,15 +24,16 @@ def check(text: str, documents: Sequence[Document]) -> tuple[str, tuple[Citation
     """
 
     def known(match: re.Match[str]) -> str:
-        return match[0] if 1 <= int(match[1]) <= len(documents) else ""
+        return match[0] if len(match[1]) <= _MAX_DIGITS and 1 <= int(match[1]) <= len(documents) else ""
 
-    text = _NUMBER.sub(known, text)
+    while (checked := _NUMBER.sub(known, text)) != text:  # what is left of "[9[9]]" is looked at again
+        text = checked
     numbers = dict.fromkeys(int(number) for number in _NUMBER.findall(text))
     return text, tuple(_citation(number, documents[number - 1], text) for number in numbers)
 
 
 def _citation(number: int, document: Document, answer: str) -> Citation:
-    quotes = [quote for quote, cited in _QUOTED.findall(answer) if int(cited) == number]
+    quotes = ["".join(quote) for *quote, cited in _QUOTED.findall(answer) if int(cited) == number]
     start_s, end_s, text = _narrowed(document, quotes)
     return Citation(number=number, video_id=document.metadata["video_id"], start_s=start_s, end_s=end_s, text=text)
 

@@ -105,6 +105,9 @@ class GatheredEmbeddings(Embeddings):
     def _submit(self, queue: deque[_Waiting], texts: list[str]) -> list[Future[list[float]]]:
         waiting = [(text, Future[list[float]]()) for text in texts]
         with self._changed:
+            if self._closed:
+                msg = "these embeddings are closed; nobody is left to embed"
+                raise RuntimeError(msg)
             queue.extend(waiting)
             self._changed.notify()
         return [future for _, future in waiting]
@@ -125,9 +128,9 @@ class GatheredEmbeddings(Embeddings):
         futures = [future for _, future in batch]
         try:
             vectors = self._model.embed_documents([text for text, _ in batch])
-        except Exception as error:  # noqa: BLE001  raised again where it belongs, in the threads that wait
-            for future in futures:
-                future.set_exception(error)
-        else:
             for future, vector in zip(futures, vectors, strict=True):
                 future.set_result(vector)
+        except Exception as error:  # noqa: BLE001  raised again where it belongs, in the threads that wait
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)

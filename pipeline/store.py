@@ -16,6 +16,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
+import httpx
 from chromadb.api import ClientAPI
 from chromadb.api.models.Collection import Collection
 from chromadb.errors import ChromaError, InvalidArgumentError, NotFoundError
@@ -58,13 +59,14 @@ class ChromaStore:
         """Make `documents` all that is kept of the video; returns how many chunks of before are gone.
 
         `on_progress` is called after each thousand of them.
-        The video's own collection is changed last: it is what tells a repetition, after a crash, what is still to be removed.
+        Whatever the tenant's collection holds of the video, its own holds as well, at every moment: chunks come there first and go
+        there last. So after a crash the next change, be it this one again or another, knows what is still to be removed.
         """
         ids = [cast("str", document.id) for document in documents]
         with store_errors():
             own, library = self._make(_own(tenant, video_id)), self._make(_library(tenant))
             stale = sorted(set(own.get(include=[])["ids"]) - set(ids))
-            for collection in (library, own):
+            for collection in (own, library):
                 for part in _parts(len(ids)):
                     collection.upsert(
                         ids=ids[part],
@@ -180,7 +182,7 @@ class store_errors:  # noqa: N801  used like a function: `with store_errors():`
     def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
         if isinstance(error, InvalidArgumentError):
             raise StoreUnavailable(f"Chroma refuses the vectors ({error}); was the embedding model changed?") from error
-        if isinstance(error, (ChromaError, ConnectionError)):
+        if isinstance(error, (ChromaError, ConnectionError, httpx.HTTPError)):
             raise StoreUnavailable(f"Chroma does not answer ({error}); check its server or folder") from error
 
 

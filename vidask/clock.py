@@ -7,7 +7,7 @@ import re
 from vidask.errors import InvalidJob
 from vidask.models import Citation
 
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)")
+_CLOCK = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,9})?)")
 
 
 def clock(seconds: float) -> str:

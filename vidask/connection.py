@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Generator
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from kombu.exceptions import OperationalError
@@ -20,6 +20,8 @@ DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
 #: With one retry a server that is gone or hangs is reported within 5 s.
 _SOCKET_TIMEOUT_S = 2.0
+_BEFORE_HOST = re.compile(r"(://[^:/@]*:).*@")
+_IN_QUERY = re.compile(r"(password=)[^&]*")
 _TIMEOUTS = {"socket_timeout": _SOCKET_TIMEOUT_S, "socket_connect_timeout": _SOCKET_TIMEOUT_S}
 
 
@@ -86,7 +88,4 @@ def _explain(error: Exception, url: str) -> str:
 
 def redacted(url: str) -> str:
     """The address without the password, for messages and logs."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", ":***@", 1)
+    return _IN_QUERY.sub(r"\1***", _BEFORE_HOST.sub(r"\1***@", url))

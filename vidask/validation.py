@@ -51,7 +51,8 @@ def _describe_one(detail: ErrorDetails) -> str:
         case "string_too_long":
             return f"{where}: {len(value):,} characters, at most {limits['max_length']:,} are taken; shorten it"
         case "too_long":
-            return f"{where}: {len(value):,} items, at most {limits['max_length']:,} are taken; send fewer"
+            many = f"{limits['actual_length']:,}" if limits["actual_length"] else "too many"
+            return f"{where}: {many} items, at most {limits['max_length']:,} are taken; send fewer"
         case "literal_error":
             return f"{where}: {_shown(value)} is not one of {limits['expected']}"
         case "string_pattern_mismatch":

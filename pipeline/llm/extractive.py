@@ -35,13 +35,14 @@ _TOPIC_SHARE = 0.5
 _MAX_TOPIC_WORDS = 8
 
 _WHY = re.compile(r"\bwhy\b|为什么|为何", re.IGNORECASE)
+_CLOSING_MARKS = "\"'”’)」』"
 _WHAT_IS = re.compile(r"^what(?:'s| is| are) (?:an? |the )?(.+?)s?\??$", re.IGNORECASE)
 _BECAUSE = re.compile(r"\b(because|since|reason)\b|因为", re.IGNORECASE)
 
 _LEANS_ON_HISTORY = re.compile(
     r"^\s*(and|but|so|then|or|why|how so|what about|how about|那|那么|为什么|所以)\b"
     r"|\b(it|its|they|them|their|this|that|these|those|he|she|him|her|one|ones|there|such|former|latter)\b"
-    r"|[它他她这那]",
+    r"|(?<!其)他|[它她这那]",
     re.IGNORECASE,
 )
 
@@ -87,7 +88,7 @@ def rewrite(question: str, history: Sequence[Message]) -> str:
 
 
 def _leans(question: str) -> bool:
-    return bool(_LEANS_ON_HISTORY.search(question)) or len(words(question)) < 2
+    return bool(_LEANS_ON_HISTORY.search(question)) or len(terms(question)) < 2
 
 
 class _Sentence(NamedTuple):
@@ -115,7 +116,7 @@ def _scored(question: str, documents: Sequence[Document]) -> Iterator[_Sentence]
         (number, text, set(terms(text)))
         for number, document in enumerate(documents, start=1)
         for text in sentences(document.page_content)
-        if not text.endswith(("?", "？"))
+        if _is_statement(text)
     ]
     counted = Counter(term for *_, said in placed for term in said)
     asked = {
@@ -126,6 +127,11 @@ def _scored(question: str, documents: Sequence[Document]) -> Iterator[_Sentence]
         overlap = sum(weight for term, weight in asked.items() if term in said) / most
         gain = _fits_the_kind_of_question(question, text) + _RANK_GAIN / 2 ** (number - 1)
         yield _Sentence(overlap + gain, number, text)
+
+
+def _is_statement(text: str) -> bool:
+    """Whether it says something: a question, in quotation marks or not, does not, nor does a mark that stands alone."""
+    return any(char.isalpha() for char in text) and not text.rstrip(_CLOSING_MARKS).endswith(("?", "？"))
 
 
 def _fits_the_kind_of_question(question: str, text: str) -> float:
@@ -140,6 +146,6 @@ def _fits_the_kind_of_question(question: str, text: str) -> float:
 
 def _asked(question: str) -> Iterator[tuple[str, float]]:
     """The question's words with their share: what `rewrite` added behind it says what it is about, not what is asked."""
-    asked, _, topic = question.partition(" (")
+    asked, _, topic = question.rpartition(" (") if question.endswith(")") else (question, "", "")
     shares = dict.fromkeys(terms(topic), _TOPIC_SHARE) | dict.fromkeys(terms(asked), 1.0)
     yield from shares.items()

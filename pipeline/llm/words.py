@@ -8,7 +8,11 @@ from collections.abc import Iterator
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+(?=[^\s\da-z])|(?<=[。！？])")
-_SUFFIXES = ("ings", "ing", "edly", "ed", "ers", "er", "ies", "es", "s", "ly")
+#: Endings, and what stands in their place; the first that fits counts.
+_ENDINGS = (
+    ("ings", ""), ("ing", ""), ("edly", ""), ("ied", "y"), ("ed", ""), ("ers", ""), ("er", ""),
+    ("ies", "y"), ("sses", "ss"), ("ss", "ss"), ("us", "us"), ("is", "is"), ("es", ""), ("s", ""), ("ly", ""),
+)  # fmt: skip
 
 #: Words that say how a sentence is built, not what it is about. Chinese ones are single characters, which bigrams leave behind.
 STOP_WORDS = frozenset(
@@ -46,6 +50,8 @@ STOP_WORDS = frozenset(
         "get",
         "give",
         "had",
+        "happen",
+        "happens",
         "has",
         "have",
         "having",
@@ -163,10 +169,10 @@ def _terms_of(word: str) -> Iterator[str]:
 
 
 def stem(word: str) -> str:
-    """A word without its ending: `overfits`, `overfitting` and `overfit` become one."""
-    for suffix in _SUFFIXES:
-        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
-            word = word[: -len(suffix)]
+    """A word without its ending: `overfits`, `overfitting` and `overfit` become one, `studies` and `study` as well."""
+    for ending, instead in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3 - len(instead):
+            word = word.removesuffix(ending) + instead
             break
     if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
         return word[:-1]
