@@ -1,7 +1,6 @@
 """Embedding models, and the gathering of many threads' texts into batches.
 
-One text at a time MiniLM embeds about 90 to 110 a second on two cores, in batches of eight or more about 300
-(`docs/benchmarks.md`). `GatheredEmbeddings` makes the batches out of whatever is waiting when the model becomes free, so nobody
+On one core MiniLM embeds 69 texts a second one by one, and about 200 in batches of eight or more (`docs/benchmarks.md`). `GatheredEmbeddings` makes the batches out of whatever is waiting when the model becomes free, so nobody
 waits for a batch to fill.
 """
 
@@ -24,7 +23,8 @@ MINILM = "minilm"
 MAX_BATCH = 16
 
 #: torch's threads wait for each other by spinning. As many threads as cores, and one core busy with anything else (the worker's
-#: own threads, say), made MiniLM 29 times slower than a single thread: 2.3 instead of 66 questions/s on two cores.
+#: own threads, say), made MiniLM many times slower than a single thread: 4 instead of 67 questions/s on two cores
+#: (`docs/benchmarks.md`).
 _CORES_PER_THREAD = 2
 
 
