@@ -1,7 +1,7 @@
 """Embedding models, and the gathering of many threads' texts into batches.
 
-On one core MiniLM embeds 69 texts a second one by one, and about 200 in batches of eight or more (`docs/benchmarks.md`). `GatheredEmbeddings` makes the batches out of whatever is waiting when the model becomes free, so nobody
-waits for a batch to fill.
+On one core MiniLM embeds 69 texts a second one by one, and about 200 in batches of eight or more (`docs/benchmarks.md`).
+`GatheredEmbeddings` makes the batches out of whatever is waiting when the model becomes free, so nobody waits for one to fill.
 """
 
 from __future__ import annotations
