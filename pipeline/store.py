@@ -27,8 +27,8 @@ from vidask.errors import StoreUnavailable, UnknownVideo
 
 Vector = Sequence[float]
 
-#: Chroma writes a collection's index to disk after this many changes. Until then it replays its log at the first query: with
-#: Chroma's own threshold of 1,000 that took 88 ms in a library of 60,000 chunks, with this one 5 ms, as in one of 2,000.
+#: Chroma writes a collection's index to disk after this many changes. Until then it replays the log of the whole database at the
+#: first query, which with Chroma's own threshold of 1,000 grew with the library (`docs/benchmarks.md`).
 _SYNC_THRESHOLD = 100
 _UPSERT_BATCH = 1_000
 _WIDEN = 4

@@ -1,9 +1,12 @@
 """What several tests need."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import redis
+from celery import Celery
 
 LECTURE = """WEBVTT
 
@@ -30,6 +33,16 @@ def wait_for(what: str, condition: Callable[[], object], limit_s: float = 20.0) 
     while not condition():
         assert time.monotonic() < deadline, f"after {limit_s:g} s it was still not so that {what}"
         time.sleep(0.02)
+
+
+@contextmanager
+def plain_celery(url: str) -> Iterator[Celery]:
+    """Celery as a backend without vidask has it; its own `close` leaves the connections to the garbage collector."""
+    with Celery(broker=url, backend=url) as celery:
+        yield celery
+        backend: Any = celery.backend
+        backend.result_consumer.stop()
+        backend.client.connection_pool.disconnect()
 
 
 def keys_without_ttl(url: str) -> list[str]:

@@ -42,7 +42,7 @@ def connect(url: str) -> redis.Redis:
     except ValueError as error:
         msg = f"{redacted(url)!r} is not a Redis address ({error}); write redis://HOST:PORT/DB"
         raise InvalidSettings(msg) from None
-    return redis.Redis(connection_pool=pool)
+    return redis.Redis.from_pool(pool)  # closes it with itself
 
 
 def celery_settings(url: str) -> dict[str, Any]:

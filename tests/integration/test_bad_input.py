@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import redis
-from celery import Celery
 
-from tests.support import LECTURE, wait_for
+from tests.support import LECTURE, plain_celery, wait_for
 from vidask import (
     Client,
     InvalidJob,
@@ -237,7 +236,7 @@ def test_a_message_that_did_not_come_from_our_client_fails_cleanly(
     body: list[Any], said: str, client: Client, worker: str
 ) -> None:
     job_id = _publish(worker, json.dumps(body).encode(), "application/json", "utf-8", "vidask.ask")
-    with Celery(broker=worker, backend=worker) as celery, pytest.raises(JobFailed) as failed:
+    with plain_celery(worker) as celery, pytest.raises(JobFailed) as failed:
         celery.AsyncResult(job_id).get(timeout=30)
     assert said in str(failed.value)
     assert _lives(client)

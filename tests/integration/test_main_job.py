@@ -6,8 +6,8 @@ from celery import Celery
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
-from tests.support import LECTURE, wait_for
-from vidask import Client, JobExpired, JobFailed, Message, Segment, keys
+from tests.support import LECTURE, plain_celery, wait_for
+from vidask import Client, JobExpired, JobFailed, Message, Segment, WaitTimeout, keys
 from vidask.connection import celery_settings
 
 
@@ -133,10 +133,25 @@ def test_any_language_can_poll_the_row(client: Client, worker: str) -> None:
         assert row["payload"] == "", "an indexed transcript does not stay in Redis"
 
 
+def test_clients_that_come_and_go_leave_no_connections_behind(idle_redis_url: str, tenant: str) -> None:
+    """Some stay: kombu keeps a pool for the process, by address."""
+
+    def ask() -> None:
+        with Client(idle_redis_url, tenant=tenant) as client, pytest.raises(WaitTimeout):
+            client.ask("Never answered?").result(0.05)
+
+    with redis.Redis.from_url(idle_redis_url) as connection:
+        ask()
+        after_one = len(connection.client_list())
+        for _ in range(5):
+            ask()
+        wait_for("there are no more than after one", lambda: len(connection.client_list()) <= after_one)
+
+
 def test_celerys_own_result_works(client: Client, worker: str) -> None:
     client.index_transcript("talk", text=LECTURE).result(30)
     job = client.ask("What is pruning?")
-    with Celery(broker=worker, backend=worker) as celery:
+    with plain_celery(worker) as celery:
         result = AsyncResult(job.id, app=celery).get(timeout=30)
     assert result["text"] == job.result(30).text
 
@@ -145,7 +160,7 @@ def test_a_backend_without_vidask_can_send_the_task_and_get_the_answer(
     client: Client, worker: str, tenant: str
 ) -> None:
     client.index_transcript("talk", text=LECTURE).result(30)
-    with Celery(broker=worker, backend=worker) as celery:
+    with plain_celery(worker) as celery:
         sent = celery.send_task(
             "vidask.ask", kwargs={"question": "What is pruning?", "tenant": tenant}, queue="vidask", priority=0
         )
@@ -154,14 +169,14 @@ def test_a_backend_without_vidask_can_send_the_task_and_get_the_answer(
         failing = celery.send_task("vidask.ask", kwargs={"question": "", "tenant": tenant}, queue="vidask", priority=5)
         with pytest.raises(JobFailed, match="question: is empty"):
             failing.get(timeout=30)
-    with Celery(broker=worker, backend=worker) as later:
+    with plain_celery(worker) as later:
         assert "Pruning removes" in AsyncResult(sent.id, app=later).get(timeout=30)["text"], (
             "Celery itself stores nothing"
         )
 
 
 def test_a_message_that_expired_ends_expired(client: Client, worker: str, tenant: str) -> None:
-    with Celery(broker=worker, backend=worker) as celery:
+    with plain_celery(worker) as celery:
         sent = celery.send_task("vidask.ask", kwargs={"question": "?", "tenant": tenant}, queue="vidask", expires=-1)
         with pytest.raises(TaskRevokedError, match="expired"):
             sent.get(timeout=30)
@@ -203,7 +218,7 @@ def test_a_queued_job_can_be_cancelled_and_a_finished_one_cannot(idle_client: Cl
 
 
 def test_celerys_revoke_cancels_a_queued_job(client: Client, worker: str) -> None:
-    with Celery(broker=worker, backend=worker) as celery:
+    with plain_celery(worker) as celery:
         job_id = f"revoked-{client.tenant}"
         celery.control.revoke(job_id)
         wait_for(
