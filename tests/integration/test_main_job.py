@@ -1,5 +1,7 @@
 """Ask a video a question through the queue: real Redis, a real Celery worker process, real Chroma."""
 
+from pathlib import Path
+
 import pytest
 import redis
 from celery import Celery
@@ -182,6 +184,22 @@ def test_a_message_that_expired_ends_expired(client: Client, worker: str, tenant
             sent.get(timeout=30)
     with pytest.raises(JobExpired):
         client.job(sent.id).result(5)
+
+
+def test_a_job_goes_back_to_the_queue_while_redis_refuses_its_row(
+    client: Client, worker: str, worker_log: Path
+) -> None:
+    client.index_transcript("talk", text=LECTURE).result(30)
+    job_id = f"refused-{client.tenant}"
+    with redis.Redis.from_url(worker) as connection, plain_celery(worker) as celery:
+        connection.set(keys.job_row(job_id), "no hash, so that the claim fails", ex=60)
+        arguments = {"question": "What is pruning?", "tenant": client.tenant}
+        sent = celery.send_task("vidask.ask", task_id=job_id, kwargs=arguments, queue="vidask")
+        wait_for(
+            "the worker has given it back", lambda: f"job {job_id} goes back to the queue" in worker_log.read_text()
+        )
+        connection.delete(keys.job_row(job_id))
+        assert "Pruning removes" in sent.get(timeout=30)["text"]
 
 
 def test_the_same_job_id_twice_is_one_job(client: Client) -> None:
