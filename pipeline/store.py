@@ -27,8 +27,8 @@ from vidask.errors import StoreUnavailable, UnknownVideo
 
 Vector = Sequence[float]
 
-#: Chroma writes a collection's index to disk after this many changes. Until then it replays the log of the whole database at the
-#: first query, which with Chroma's own threshold of 1,000 grew with the library (`docs/benchmarks.md`).
+#: Chroma writes a collection's index to disk after this many changes, by default 1,000. A video has fewer chunks than that, and
+#: with the default the first query of each grew with the library; with this one it does not (`docs/benchmarks.md`).
 _SYNC_THRESHOLD = 100
 _UPSERT_BATCH = 1_000
 _WIDEN = 4

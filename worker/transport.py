@@ -79,7 +79,7 @@ class Transport(redis.Transport):
         try:
             if queue == keys.QUEUE:  # Celery's own talk between workers comes this way as well
                 _check(message)
-        except (ValidationError, ValueError) as error:
+        except ValueError as error:  # pydantic's is one as well
             reason = describe(error) if isinstance(error, ValidationError) else error
             log.warning("dropped from the queue: not a Celery task (%s)", reason)
         else:
