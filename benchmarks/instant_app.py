@@ -4,10 +4,14 @@ celery -A benchmarks.instant_app worker
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForLLMRun, CallbackManagerForRetrieverRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManagerForLLMRun,
+    CallbackManagerForRetrieverRun,
+)
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import BaseChatModel
@@ -16,10 +20,11 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.retrievers import BaseRetriever
 
 from config import Settings
-from pipeline.chain import answer_chain
+from pipeline.chain import AnswerChain
+from pipeline.loop import EventLoopThread
 from worker.claims import Claims
 from worker.factory import create_app
-from worker.services import Services, open_ledger
+from worker.services import Services, open_answers, open_ledger
 from worker.videos import Videos
 
 PLAIN_TASK = "benchmarks.plain"
@@ -34,6 +39,11 @@ DOCUMENT = Document(
 class _InstantRetriever(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **limits: Any
+    ) -> list[Document]:
+        return [DOCUMENT]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **limits: Any
     ) -> list[Document]:
         return [DOCUMENT]
 
@@ -52,18 +62,26 @@ class _InstantChatModel(BaseChatModel):
     ) -> ChatResult:
         return ChatResult(generations=[ChatGeneration(message=AIMessage("“every leaf holds a single example” [1]"))])
 
+    async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return self._generate(messages)
+
 
 @contextmanager
 def open_instant_services(settings: Settings) -> Iterator[Services]:
     ledger = open_ledger(settings)
-    yield Services(
-        ledger=ledger,
-        claims=Claims(ledger),
-        videos=Videos(ledger.redis),
-        embeddings=DeterministicFakeEmbedding(size=4),
-        store=None,  # pyright: ignore[reportArgumentType]  questions never reach it here
-        chain=answer_chain(_InstantChatModel(), _InstantRetriever()),
-    )
+    with closing(EventLoopThread("answers")) as loop:
+        llm = _InstantChatModel()
+        chain = AnswerChain(llm, _InstantRetriever())
+        with open_answers(chain, loop, ledger) as answers:
+            yield Services(
+                ledger=ledger,
+                claims=Claims(ledger),
+                videos=Videos(ledger.redis),
+                embeddings=DeterministicFakeEmbedding(size=4),
+                store=None,  # pyright: ignore[reportArgumentType]  questions never reach it here
+                llm=llm,
+                answers=answers,
+            )
 
 
 app = create_app(Settings.from_environment(), open_instant_services)

@@ -13,11 +13,11 @@ from langchain_core.runnables import Runnable
 
 from benchmarks.figures import Figure, ratio
 from config import Settings
-from pipeline.chain import answer_chain
+from pipeline.chain import AnswerChain
 from pipeline.chroma import open_chroma
 from pipeline.embeddings import load_embeddings
 from pipeline.indexing import PreparedTranscript
-from pipeline.llm import load_llm
+from pipeline.llm.extractive import ExtractiveChatModel
 from pipeline.llm.words import sentences
 from pipeline.retriever import VideoRetriever
 from pipeline.store import ChromaStore
@@ -55,7 +55,7 @@ def _loop(stack: ExitStack, folder: Path) -> Runnable[AskJob, Answer]:
     for path in sorted(LECTURES.iterdir()):
         job = IndexTranscriptJob(video_id=path.stem, text=read_subtitles(path))
         PreparedTranscript(job, embeddings).store(store)
-    return answer_chain(load_llm(settings), VideoRetriever(embeddings=embeddings, store=store))
+    return AnswerChain(ExtractiveChatModel(), VideoRetriever(embeddings=embeddings, store=store))
 
 
 def _queue(stack: ExitStack, folder: Path) -> Client:

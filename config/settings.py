@@ -2,40 +2,77 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
+from config.sources import ConfigFile, Environment
 from vidask.connection import DEFAULT_URL, connect, redacted
 from vidask.errors import InvalidSettings
 from vidask.validation import describe
 
+OLLAMA_URL = "http://127.0.0.1:11434"
+
+_SERVED = ("ollama", "openai")
+#: `hf_token` is one; `max_num_batched_tokens` is none.
+_SECRETS = re.compile(r"token$|key$|secret|password")
+
+
+Backend = Literal["extractive", "vllm", "ollama", "openai"]
+
 
 class Settings(BaseSettings):
-    """Each field is the environment variable `VIDASK_` plus its name in capitals.
+    """Each field is the environment variable `VIDASK_` plus its name in capitals; two have names of vLLM's own.
 
     Attributes:
+        config_file: a TOML file with any of the others by their names here, and a table `[vllm_config]`; variables win over it.
         redis_url: the queue and the results.
         chroma_path: folder of the embedded Chroma, for one worker.
         chroma_url: a Chroma server (`http://host:8000`), for any number of workers; takes the folder's place.
         embedding_model: `minilm` (English, comes with the installation), or a sentence-transformers hub id or folder.
         embedding_device: where it runs: `cpu`, `cuda`, `cuda:1` …
-        llm_backend: `extractive` quotes the best sentences, without a model.
-        concurrency: jobs in flight in this worker, each on a thread of its own.
+        model_path: `VLLM_MODEL_PATH`, vLLM's model: a hub id, a folder, or a snapshot in the hub's cache.
+        engine_config: `VLLM_CONFIG`, a JSON object of arguments for vLLM's engine, handed on as they are.
+        trust_remote_code: whether the model's folder may bring Python code that is run.
+        gpu_profile: the values that `engine_config` leaves open, by the memory of the card; `auto` looks at the card.
+        llm_backend: `vllm` in this process, `ollama`, `openai` (any compatible server), or `extractive`, which quotes the best
+            sentences without a model; by default `vllm` where there is a `model_path`.
+        llm_model: the model's name at `ollama` or `openai`.
+        llm_url: where that server is; Ollama's own address by default.
+        llm_api_key: what that server asks for, if anything.
+        concurrency: jobs in flight in this worker; None is 16, and with `vllm` half as many again as it answers at once.
         log_level: of the worker's own log.
     """
 
-    model_config = SettingsConfigDict(env_prefix="VIDASK_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="VIDASK_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,  # docker-compose hands on a variable that is not set as an empty one
+        validate_by_name=True,
+        protected_namespaces=(),
+    )
 
+    config_file: Path | None = None
     redis_url: str = DEFAULT_URL
     chroma_path: Path = Path("vidask-data/chroma")
     chroma_url: str | None = None
     embedding_model: str = "minilm"
     embedding_device: str = "cpu"
-    llm_backend: Literal["extractive"] = "extractive"
-    concurrency: Annotated[int, Field(ge=1, le=1024)] = 16
+    model_path: Annotated[str | None, Field(validation_alias="VLLM_MODEL_PATH")] = None
+    engine_config: Annotated[dict[str, Any], Field(validation_alias="VLLM_CONFIG")] = {}
+    trust_remote_code: bool = False
+    gpu_profile: Literal["auto", "40gb", "24gb", "20gb", "16gb"] = "auto"
+    # From here on the order counts: each is checked against those above it.
+    llm_backend: Annotated[Backend, Field(validate_default=True)] = cast("Backend", None)
+    llm_model: Annotated[str | None, Field(validate_default=True)] = None
+    llm_url: Annotated[str | None, Field(validate_default=True)] = None
+    llm_api_key: SecretStr | None = None
+    concurrency: Annotated[int | None, Field(ge=1, le=1024)] = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("redis_url")
@@ -44,9 +81,55 @@ class Settings(BaseSettings):
         connect(url).close()  # connects to nothing yet
         return url
 
+    @field_validator("llm_backend", mode="before")
+    @classmethod
+    def _follows_the_model(cls, backend: object, info: ValidationInfo) -> object:
+        return backend or ("vllm" if info.data.get("model_path") else "extractive")
+
+    @field_validator("llm_backend")
+    @classmethod
+    def _has_its_model(cls, backend: str, info: ValidationInfo) -> str:
+        if backend == "vllm" and not info.data.get("model_path"):
+            msg = "'vllm' needs a model; set VLLM_MODEL_PATH to a folder or a hub id"
+            raise InvalidSettings(msg)
+        return backend
+
+    @field_validator("llm_model")
+    @classmethod
+    def _is_named(cls, model: str | None, info: ValidationInfo) -> str | None:
+        backend = info.data.get("llm_backend")
+        if backend in _SERVED and not model:
+            raise InvalidSettings(f"is missing; llm_backend {backend!r} needs the model's name at that server")
+        return model
+
+    @field_validator("llm_url")
+    @classmethod
+    def _is_reachable_by_http(cls, url: str | None, info: ValidationInfo) -> str | None:
+        backend = info.data.get("llm_backend")
+        if backend == "openai" and not url:
+            msg = "is missing; llm_backend 'openai' needs the server's address, like http://host:8000/v1"
+            raise InvalidSettings(msg)
+        if url and not re.match(r"https?://[^/]", url):
+            raise InvalidSettings(
+                f"{redacted(url)!r} is not an address; write http://HOST:PORT, and for 'openai' /v1 after it"
+            )
+        return url or (OLLAMA_URL if backend == "ollama" else None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the names are the base class's
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over variables, and variables over the file; of `engine_config`, key by key."""
+        return init_settings, Environment(settings_cls), ConfigFile(settings_cls)
+
     @classmethod
     def from_environment(cls) -> Self:
-        """Read the environment.
+        """Read the environment, and the file that it names.
 
         Raises:
             InvalidSettings: one line that names each variable that is wrong.
@@ -55,10 +138,21 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as error:
             raise InvalidSettings(f"settings: {describe(error)}; each is the variable VIDASK_ + its name") from None
+        except SettingsError as error:
+            raise InvalidSettings(f"settings: {error.__cause__}") from None
 
     def __str__(self) -> str:
         return repr(self)
 
     def __repr__(self) -> str:
-        shown = {name: redacted(value) if name.endswith("_url") and value else value for name, value in self}
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return f"Settings({', '.join(f'{name}={_shown(name, value)!r}' for name, value in self)})"
+
+
+def _shown(name: str, value: object) -> object:
+    """The value as it may stand in a log: without passwords, and without the tokens that vLLM is given."""
+    if isinstance(value, str) and name.endswith("_url"):
+        return redacted(value)
+    if name == "engine_config":
+        arguments = cast("dict[str, object]", value)
+        return {key: "***" if _SECRETS.search(key) else argument for key, argument in arguments.items()}
+    return value

@@ -1,103 +1,98 @@
-"""The way of one question, composed of its steps as LangChain runnables: contextualize, retrieve, respond.
-
-No step knows the one after it. What travels between them is a `Progress` that each step adds to.
-"""
+"""The way of one question, composed of its steps: contextualize, retrieve, respond. No step knows the one after it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
 
-from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from pipeline.steps import Response, Rewritten, contextualize_query, get_response
+from pipeline.steps import (
+    Response,
+    Rewritten,
+    acontextualize_query,
+    aget_response,
+    contextualize_query,
+    get_response,
+)
 from vidask.models import Answer, AskJob, Usage
 
-In = TypeVar("In")
-Out = TypeVar("Out")
 
-_NOT_REWRITTEN = Rewritten("", Usage())
-_NO_RESPONSE = Response("", (), Usage())
+class Timings:
+    """Seconds by step."""
 
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
 
-@dataclass(frozen=True)
-class Progress:
-    """What is known of a question so far; each step adds its part."""
-
-    job: AskJob
-    rewritten: Rewritten = _NOT_REWRITTEN
-    documents: Sequence[Document] = ()
-    response: Response = _NO_RESPONSE
-    timings_s: Mapping[str, float] = field(default_factory=dict)
+    @contextmanager
+    def step(self, name: str) -> Generator[None]:
+        """Time what is done meanwhile."""
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - begun, 6)
 
 
-def answer_chain(llm: BaseChatModel, retriever: BaseRetriever) -> Runnable[AskJob, Answer]:
-    """The chain from a question to its answer.
+class AnswerChain(Runnable[AskJob, Answer]):
+    """From a question to its answer.
+
+    Made for `ainvoke`, one coroutine a question on one event loop; `invoke` is for scripts and notebooks, and streams to nobody.
+    The config is handed on to the model: its `metadata` tell an engine whose request it is and how urgent
+    (`pipeline.llm.vllm`), and `{"configurable": {"reader": …}}` is a `pipeline.reading.Reader` of the answer.
 
     Args:
         llm: any LangChain chat model; it does both steps.
         retriever: takes the question, and `tenant`, `video_ids`, `start_s`, `end_s` and `top_k` beside it.
     """
 
-    def contextualize(progress: Progress) -> Progress:
-        job = progress.job
-        return replace(progress, rewritten=contextualize_query(job.question, job.history, llm=llm))
+    def __init__(self, llm: BaseChatModel, retriever: BaseRetriever) -> None:
+        self._llm = llm
+        self._retriever = retriever
 
-    def retrieve(progress: Progress) -> Progress:
-        found = retriever.invoke(progress.rewritten.question, **_limits(progress.job))
-        return replace(progress, documents=found)
+    def invoke(self, input: AskJob, config: RunnableConfig | None = None, **_: Any) -> Answer:  # noqa: A002, ARG002
+        """Answer one question."""
+        job, took = input, Timings()
+        with took.step("contextualize"):
+            rewritten = contextualize_query(job.question, job.history, llm=self._llm)
+        with took.step("retrieve"):
+            documents = self._retriever.invoke(rewritten.question, **_limits(job))
+        with took.step("respond"):
+            response = get_response(rewritten.question, documents, llm=self._llm, sampling=job.sampling)
+        return self._answer(rewritten, response, took)
 
-    def respond(progress: Progress) -> Progress:
-        return replace(progress, response=get_response(progress.rewritten.question, progress.documents, llm=llm))
+    async def ainvoke(self, input: AskJob, config: RunnableConfig | None = None, **_: Any) -> Answer:  # noqa: A002
+        """Answer one question; cancelling this stops the model."""
+        job, took = input, Timings()
+        reader = (config or {}).get("configurable", {}).get("reader")
+        with took.step("contextualize"):
+            rewritten = await acontextualize_query(job.question, job.history, llm=self._llm, config=config)
+        with took.step("retrieve"):
+            documents = await self._retriever.ainvoke(rewritten.question, **_limits(job))
+        with took.step("respond"):
+            response = await aget_response(
+                rewritten.question, documents, llm=self._llm, sampling=job.sampling, config=config, reader=reader
+            )
+        return self._answer(rewritten, response, took)
 
-    def answer(progress: Progress) -> Answer:
-        return _answer(progress, model=_name(llm))
-
-    steps = [_Call(_timed(step)) for step in (contextualize, retrieve, respond)]
-    return _Call(Progress) | steps[0] | steps[1] | steps[2] | _Call(answer)
-
-
-class _Call(Runnable[In, Out]):
-    """A function as a runnable. LangChain's own `RunnableLambda` costs 77 µs a call (`docs/benchmarks.md`)."""
-
-    def __init__(self, function: Callable[[In], Out]) -> None:
-        self._function = function
-
-    def invoke(self, input: In, config: RunnableConfig | None = None, **kwargs: Any) -> Out:  # noqa: A002, ARG002
-        return self._function(input)
-
-
-def _timed(step: Callable[[Progress], Progress]) -> Callable[[Progress], Progress]:
-    def run(progress: Progress) -> Progress:
-        begun = time.perf_counter()
-        made = step(progress)
-        return replace(made, timings_s={**made.timings_s, step.__name__: time.perf_counter() - begun})
-
-    return run
+    def _answer(self, rewritten: Rewritten, response: Response, took: Timings) -> Answer:
+        return Answer(
+            text=response.text,
+            standalone_question=rewritten.question,
+            citations=response.citations,
+            usage=Usage(
+                prompt_tokens=rewritten.usage.prompt_tokens + response.usage.prompt_tokens,
+                completion_tokens=rewritten.usage.completion_tokens + response.usage.completion_tokens,
+            ),
+            timings_s=took.seconds,
+            model=_name(self._llm),
+        )
 
 
 def _limits(job: AskJob) -> dict[str, Any]:
     return job.model_dump(include={"tenant", "video_ids", "start_s", "end_s", "top_k"})
-
-
-def _answer(progress: Progress, *, model: str) -> Answer:
-    response, rewriting = progress.response, progress.rewritten.usage
-    return Answer(
-        text=response.text,
-        standalone_question=progress.rewritten.question,
-        citations=response.citations,
-        usage=Usage(
-            prompt_tokens=rewriting.prompt_tokens + response.usage.prompt_tokens,
-            completion_tokens=rewriting.completion_tokens + response.usage.completion_tokens,
-        ),
-        timings_s={name: round(seconds, 6) for name, seconds in progress.timings_s.items()},
-        model=model,
-    )
 
 
 def _name(llm: BaseChatModel) -> str:

@@ -12,6 +12,8 @@ from vidask.models import Citation
 
 _NUMBER = re.compile(r"\s?\[(\d+)\]")
 _MAX_DIGITS = 4
+#: Up to the last character that no removal can touch: white space, brackets and digits go, or close up to be looked at again.
+_CERTAIN = re.compile(r"(?s).*[^\s\[\]\d]")
 #: A quotation, and the number right behind it.
 _QUOTED = re.compile(r"(?:“([^“”]+)”|\"([^\"]+)\"|「([^「」]+)」)\s?\[(\d{1,4})\]")
 
@@ -22,14 +24,49 @@ def check(text: str, documents: Sequence[Document]) -> tuple[str, tuple[Citation
     A number that stands behind a word-for-word quotation is cited with the times of the quoted words, any other with those
     of its whole excerpt.
     """
-
-    def known(match: re.Match[str]) -> str:
-        return match[0] if len(match[1]) <= _MAX_DIGITS and 1 <= int(match[1]) <= len(documents) else ""
-
-    while (checked := _NUMBER.sub(known, text)) != text:  # what is left of "[9[9]]" is looked at again
-        text = checked
+    text = _only_known(text, len(documents))
     numbers = dict.fromkeys(int(number) for number in _NUMBER.findall(text))
     return text, tuple(_citation(number, documents[number - 1], text) for number in numbers)
+
+
+class CitationFilter:
+    """`check` for text that comes in pieces: what is handed out is, all together, `check(text.strip(), documents)[0]`.
+
+    White space, digits and brackets are held back until another character, or the end, shows that no more can change.
+    """
+
+    def __init__(self, documents: Sequence[Document]) -> None:
+        self._last = len(documents)
+        self._begun = False
+        self._held: list[str] = []
+
+    def feed(self, delta: str) -> str:
+        """Take the next piece; returns what is certain by now and was not returned before."""
+        if not self._begun:
+            delta = delta.lstrip()
+            self._begun = bool(delta)
+        certain = _CERTAIN.match(delta)
+        if certain is None:
+            self._held.append(delta)
+            return ""
+        ready = "".join((*self._held, certain[0]))
+        self._held = [delta[certain.end() :]]
+        return _only_known(ready, self._last)
+
+    def end(self) -> str:
+        """What was held back, now that nothing follows."""
+        return _only_known("".join(self._held).rstrip(), self._last)
+
+
+def _only_known(text: str, last: int) -> str:
+    """Without the numbers that nothing was retrieved for; what is left of "[9[9]]" is looked at again."""
+
+    def known(match: re.Match[str]) -> str:
+        return match[0] if len(match[1]) <= _MAX_DIGITS and 1 <= int(match[1]) <= last else ""
+
+    while (checked := _NUMBER.sub(known, text)) != text:
+        text = checked
+    return text
 
 
 def _citation(number: int, document: Document, answer: str) -> Citation:

@@ -6,12 +6,14 @@ On one core MiniLM embeds 69 texts a second one by one, and about 200 in batches
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections import deque
 from concurrent.futures import Future
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
@@ -44,21 +46,33 @@ def load_embeddings(model: str = MINILM, *, device: str = "cpu") -> Embeddings:
     """
     # Imported here: torch takes seconds, which nobody should pay who calls the chain with other embeddings.
     import torch  # noqa: PLC0415
-    from langchain_huggingface import HuggingFaceEmbeddings  # noqa: PLC0415
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
     disable_progress_bar()  # of the weights, which are there in a moment and would be half of the worker's log
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // _CORES_PER_THREAD))
     try:
-        return HuggingFaceEmbeddings(
-            model_name=str(_minilm_folder()) if model == MINILM else model,
-            model_kwargs={"device": device},
-            encode_kwargs={"normalize_embeddings": True, "batch_size": MAX_BATCH},
+        return _SentenceEmbeddings(
+            SentenceTransformer(str(_minilm_folder()) if model == MINILM else model, device=device)
         )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         msg = f"embedding_model: {model!r} cannot be loaded on {device!r} ({reason}); name a folder, a hub id, or {MINILM!r}"
         raise InvalidSettings(msg) from error
+
+
+class _SentenceEmbeddings(Embeddings):
+    """A sentence-transformers model behind LangChain's interface."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        vectors = self._model.encode(texts, batch_size=MAX_BATCH, normalize_embeddings=True, show_progress_bar=False)
+        return vectors.tolist()
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
 
 
 def _minilm_folder() -> Path:
@@ -90,6 +104,10 @@ class GatheredEmbeddings(Embeddings):
     def embed_query(self, text: str) -> list[float]:
         """One vector, gathered with those that other threads want at this moment."""
         return self._submit(self._queries, [text])[0].result()
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """The same, from an event loop."""
+        return await asyncio.wrap_future(self._submit(self._queries, [text])[0])
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """One vector a text, in their order."""
@@ -125,9 +143,10 @@ class GatheredEmbeddings(Embeddings):
 
     def _embed(self, batch: list[_Waiting]) -> None:
         """A batch that fails, fails those who wait for it, whatever the reason: the thread has to live on for the others."""
-        futures = [future for _, future in batch]
+        wanted = [(text, future) for text, future in batch if future.set_running_or_notify_cancel()]
+        futures = [future for _, future in wanted]
         try:
-            vectors = self._model.embed_documents([text for text, _ in batch])
+            vectors = self._model.embed_documents([text for text, _ in wanted]) if wanted else []
             for future, vector in zip(futures, vectors, strict=True):
                 future.set_result(vector)
         except Exception as error:  # noqa: BLE001  raised again where it belongs, in the threads that wait

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
@@ -38,3 +39,15 @@ class VideoRetriever(BaseRetriever):
     ) -> list[Document]:
         vector = self.embeddings.embed_query(query)
         return self.store.search(tenant, vector, video_ids=video_ids, **limits)
+
+    async def _aget_relevant_documents(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002
+        tenant: str,
+        video_ids: Sequence[str] = (),
+        **limits: Any,
+    ) -> list[Document]:
+        vector = await self.embeddings.aembed_query(query)
+        return await asyncio.to_thread(self.store.search, tenant, vector, video_ids=video_ids, **limits)

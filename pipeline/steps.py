@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
 
 from pipeline import citations
+from pipeline.citations import CitationFilter
+from pipeline.llm.sampling import sampling_arguments
 from pipeline.prompts import answer_messages, contextualize_messages
-from vidask.models import Citation, Message, Usage
+from pipeline.reading import Ask, Reader
+from vidask.models import Citation, Message, Sampling, Usage
 
 NOTHING_FOUND = "Nothing in the indexed videos matches this question."
 
@@ -33,6 +37,13 @@ class Response:
     usage: Usage
 
 
+#: The most likely words, so that the same question has the same answer.
+PRECISE = Sampling()
+#: A question is short.
+REWRITING = Sampling(max_tokens=256)
+NO_DOCUMENTS = Response(NOTHING_FOUND, (), Usage())
+
+
 def contextualize_query(question: str, history: Sequence[Message], *, llm: BaseChatModel) -> Rewritten:
     """Rewrite a follow-up question so that it can be understood, and searched for, without the conversation.
 
@@ -43,21 +54,59 @@ def contextualize_query(question: str, history: Sequence[Message], *, llm: BaseC
     """
     if not history:
         return Rewritten(question, Usage())
-    reply = llm.invoke(contextualize_messages(question, history))
-    return Rewritten(reply.text.strip() or question, _usage(reply))
+    reply = llm.invoke(contextualize_messages(question, history), **sampling_arguments(llm, REWRITING))
+    return _rewritten(question, reply)
 
 
-def get_response(question: str, documents: Sequence[Document], *, llm: BaseChatModel) -> Response:
+async def acontextualize_query(
+    question: str, history: Sequence[Message], *, llm: BaseChatModel, config: RunnableConfig | None = None
+) -> Rewritten:
+    """`contextualize_query`, asynchronous; `config` is handed to the model."""
+    if not history:
+        return Rewritten(question, Usage())
+    arguments = sampling_arguments(llm, REWRITING)
+    return _rewritten(question, await llm.ainvoke(contextualize_messages(question, history), config, **arguments))
+
+
+def get_response(
+    question: str, documents: Sequence[Document], *, llm: BaseChatModel, sampling: Sampling = PRECISE
+) -> Response:
     """Answer a question from documents, citing them by number.
 
     Args:
         question: one that stands alone.
         documents: the excerpts, best first, with the metadata of `pipeline.documents`.
         llm: any LangChain chat model.
+        sampling: how the answer is decoded.
     """
     if not documents:
-        return Response(NOTHING_FOUND, (), Usage())
-    reply = llm.invoke(answer_messages(question, documents))
+        return NO_DOCUMENTS
+    reply = llm.invoke(answer_messages(question, documents), **sampling_arguments(llm, sampling))
+    return _response(reply, documents)
+
+
+async def aget_response(
+    question: str,
+    documents: Sequence[Document],
+    *,
+    llm: BaseChatModel,
+    sampling: Sampling = PRECISE,
+    config: RunnableConfig | None = None,
+    reader: Reader | None = None,
+) -> Response:
+    """`get_response`, asynchronous. A `reader` is given the text while it is decoded, from when it wants it."""
+    if not documents:
+        return NO_DOCUMENTS
+    ask = Ask(llm, answer_messages(question, documents), config, sampling_arguments(llm, sampling))
+    reply = await (ask.whole() if reader is None else ask.read_by(reader, CitationFilter(documents)))
+    return _response(reply, documents)
+
+
+def _rewritten(question: str, reply: AIMessage) -> Rewritten:
+    return Rewritten(reply.text.strip() or question, _usage(reply))
+
+
+def _response(reply: AIMessage, documents: Sequence[Document]) -> Response:
     text, cited = citations.check(reply.text.strip(), documents)
     return Response(text, cited, _usage(reply))
 

@@ -18,7 +18,8 @@ from vidask.errors import (
     WaitTimeout,
 )
 from vidask.jobs import Job
-from vidask.models import Answer, Citation, ForgetReport, IndexReport, Message, Segment, Usage
+from vidask.models import Answer, Citation, ForgetReport, IndexReport, Message, Sampling, Segment, Usage
+from vidask.streaming import StreamEvent
 from vidask.subtitles import read_subtitles
 
 __version__ = "0.1.0"
@@ -41,8 +42,10 @@ __all__ = [
     "JobQuarantined",
     "Message",
     "QueueUnavailable",
+    "Sampling",
     "Segment",
     "StoreUnavailable",
+    "StreamEvent",
     "UnknownVideo",
     "Usage",
     "VidaskError",

@@ -27,6 +27,7 @@ from vidask.models import (
     JobId,
     JobModel,
     Message,
+    Sampling,
     Segment,
     TranscriptFormat,
 )
@@ -94,6 +95,8 @@ class Client:
         start_s: float | None = None,
         end_s: float | None = None,
         top_k: int = 6,
+        sampling: Sampling | None = None,
+        deadline_s: float | None = None,
         job_id: str | None = None,
     ) -> Job[Answer]:
         """Ask a question about videos.
@@ -105,6 +108,8 @@ class Client:
             start_s: only what is said after this time, in seconds.
             end_s: only what is said before this time, in seconds.
             top_k: how many passages to read, 1 to 50.
+            sampling: how the answer is written; `Sampling()` where it is not given: no chance in it, up to 512 tokens.
+            deadline_s: seconds from now, up to 604,800; a job that has not ended by then ends `expired`.
             job_id: your own id for the job; the same id twice is one job.
 
         Raises:
@@ -118,6 +123,8 @@ class Client:
             "start_s": start_s,
             "end_s": end_s,
             "top_k": top_k,
+            "sampling": Sampling() if sampling is None else sampling,
+            "deadline_s": deadline_s,
         }
         return self._enqueue("ask", AskJob, fields, job_id, keys.PRIORITY_QUESTION)
 

@@ -22,6 +22,8 @@ DEFAULT_URL = "redis://127.0.0.1:6379/0"
 _SOCKET_TIMEOUT_S = 2.0
 _BEFORE_HOST = re.compile(r"(://[^:/@]*:).*@")
 _IN_QUERY = re.compile(r"(password=)[^&]*")
+#: No limit of ours: a worker has a thread a job, a producer perhaps one a stream, and redis-py's own limit is 100.
+_MAX_CONNECTIONS = 2**31
 _TIMEOUTS = {"socket_timeout": _SOCKET_TIMEOUT_S, "socket_connect_timeout": _SOCKET_TIMEOUT_S}
 
 
@@ -37,6 +39,7 @@ def connect(url: str) -> redis.Redis:
             decode_responses=True,
             retry=Retry(ExponentialBackoff(base=0.05, cap=0.2), 1),
             health_check_interval=30,
+            max_connections=_MAX_CONNECTIONS,
             **_TIMEOUTS,
         )
     except ValueError as error:

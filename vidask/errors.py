@@ -14,6 +14,8 @@ A message is one line: the value that was wrong, the limit it broke, and what to
     │   ├── JobExpired
     │   └── JobQuarantined
     ├── UnknownVideo (LookupError)            the question names a video that is not indexed
+    ├── ModelUnavailable                      the language model failed this call, or its server does not answer
+    ├── ModelDied                             a model's process has ended; its worker starts anew, and the job with it
     ├── StoreUnavailable                      Chroma does not answer, or its folder is taken
     └── InvalidSettings (ValueError)          a setting that the worker cannot start with
 """
@@ -68,7 +70,7 @@ class JobCancelled(JobError):
 
 
 class JobExpired(JobError):
-    """The job's deadline passed before it was started."""
+    """The job's deadline passed before it had ended."""
 
 
 class JobQuarantined(JobError):
@@ -77,6 +79,14 @@ class JobQuarantined(JobError):
 
 class UnknownVideo(VidaskError, LookupError):
     """The question names a video that is not indexed for this tenant."""
+
+
+class ModelUnavailable(VidaskError):
+    """The language model failed this call, or its server does not answer."""
+
+
+class ModelDied(VidaskError):
+    """A model's process has ended. The worker gives its jobs back and ends; another takes them."""
 
 
 class StoreUnavailable(VidaskError):

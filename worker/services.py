@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
 from config import Settings
-from pipeline.chain import answer_chain
+from pipeline.chain import AnswerChain
 from pipeline.chroma import open_chroma
-from pipeline.embeddings import GatheredEmbeddings, load_embeddings
-from pipeline.llm import load_llm
+from pipeline.embedding_process import EmbeddingProcess
+from pipeline.embeddings import GatheredEmbeddings
+from pipeline.llm import open_llm
+from pipeline.loop import EventLoopThread
 from pipeline.retriever import VideoRetriever
 from pipeline.store import ChromaStore
 from vidask.connection import connect, queue_errors
 from vidask.ledger import Ledger
 from vidask.models import Answer, AskJob
+from worker.answers import Answers
 from worker.claims import Claims
+from worker.controls import Controls
+from worker.departure import leave
+from worker.streams import Streams
 from worker.videos import Videos
 
 
@@ -32,30 +39,59 @@ class Services:
     videos: Videos
     embeddings: Embeddings
     store: ChromaStore
-    chain: Runnable[AskJob, Answer]
+    llm: BaseChatModel
+    answers: Answers
 
 
 @contextmanager
 def open_services(settings: Settings) -> Iterator[Services]:
-    """Build everything, the quickest to fail first.
+    """Build everything, the quickest to fail first; the embedding model loads meanwhile.
 
     Raises:
         VidaskError: one line that says what is missing or wrong, and what to do.
     """
     ledger = open_ledger(settings)
-    with open_chroma(settings) as client:
-        store = ChromaStore(client, embedding_model=settings.embedding_model)
-        model = load_embeddings(settings.embedding_model, device=settings.embedding_device)
-        with closing(GatheredEmbeddings(model)) as embeddings:
-            embeddings.embed_query("The first text takes longest; no question should wait for it.")
-            yield Services(
-                ledger=ledger,
-                claims=Claims(ledger),
-                videos=Videos(ledger.redis),
-                embeddings=embeddings,
-                store=store,
-                chain=answer_chain(load_llm(settings), VideoRetriever(embeddings=embeddings, store=store)),
-            )
+    with ExitStack() as stack:
+        store = ChromaStore(stack.enter_context(open_chroma(settings)), embedding_model=settings.embedding_model)
+        model = stack.enter_context(
+            closing(EmbeddingProcess(settings.embedding_model, device=settings.embedding_device))
+        )
+        loop = stack.enter_context(closing(EventLoopThread("answers")))
+        llm = stack.enter_context(open_llm(settings, loop, on_death=leave))
+        model.wait_ready()
+        embeddings = stack.enter_context(closing(GatheredEmbeddings(model)))
+        embeddings.embed_query("The first text takes longest; no question should wait for it.")
+        chain = AnswerChain(llm, VideoRetriever(embeddings=embeddings, store=store))
+        yield Services(
+            ledger=ledger,
+            claims=Claims(ledger),
+            videos=Videos(ledger.redis),
+            embeddings=embeddings,
+            store=store,
+            llm=llm,
+            answers=stack.enter_context(open_answers(chain, loop, ledger)),
+        )
+
+
+@contextmanager
+def open_answers(chain: Runnable[AskJob, Answer], loop: EventLoopThread, ledger: Ledger) -> Iterator[Answers]:
+    """The answering of questions, with what reaches it from outside: readers of the text, and cancellations."""
+    with closing(Streams(ledger, loop.loop)) as streams:
+        answers = Answers(chain, loop, streams)
+
+        def look_up() -> None:
+            claims = answers.claims()
+            standings = ledger.states([claim.job_id for claim in claims])
+            for claim in claims:
+                standing = standings[claim.job_id]
+                if (standing.state, standing.attempt) != ("running", claim.attempt):
+                    answers.cancel(claim.job_id)
+                elif standing.streamed:
+                    streams.want(claim.job_id)
+
+        controls = Controls(ledger.redis, on_cancel=answers.cancel, on_stream=streams.want, on_reconnect=look_up)
+        with closing(controls):
+            yield answers
 
 
 def open_ledger(settings: Settings) -> Ledger:

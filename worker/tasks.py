@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from celery import Task
 from celery.exceptions import Reject
@@ -14,11 +14,13 @@ from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from pipeline.indexing import PreparedTranscript
-from vidask.errors import InvalidJob, VidaskError
+from vidask.errors import InvalidJob, JobCancelled, JobExpired, ModelDied, VidaskError
 from vidask.ledger import Outcome
 from vidask.models import Answer, AskJob, ForgetJob, ForgetReport, IndexReport, IndexTranscriptJob, JobModel
 from vidask.validation import parse_json
 from worker.claims import Claim
+from worker.departure import is_leaving, leave
+from worker.errors import GivenBack
 from worker.services import Services
 
 if TYPE_CHECKING:
@@ -57,7 +59,12 @@ class JobTask(Task):
                 self._work_on(claim, positional)
         except RedisError as error:
             log.warning("job %s goes back to the queue: Redis: %s", self.request.id, error)
-            time.sleep(_PAUSE_S)
+            self._give_back(error)
+        except ModelDied as error:
+            leave(str(error))
+            self._give_back(error)
+        except GivenBack as error:
+            log.info("job %s goes back to the queue: %s", self.request.id, error)
             raise Reject(error, requeue=True) from error
 
     def on_failure(self, exc: Exception, task_id: str, args: object, kwargs: object, einfo: object) -> None:  # noqa: ARG002
@@ -67,22 +74,37 @@ class JobTask(Task):
             name = type(exc).__name__
             self._services.claims.finish(claim, _failed(f"internal error, {name}: {exc}", name))
 
+    def _give_back(self, error: Exception) -> NoReturn:
+        """After a pause: this worker may be given the same message again, as long as it takes any."""
+        time.sleep(_PAUSE_S)
+        raise Reject(error, requeue=True) from error
+
     def _work_on(self, claim: Claim, positional: tuple[object, ...]) -> None:
         claims = self._services.claims
         try:
             if positional:
                 raise InvalidJob(f"{self.name}: {len(positional)} positional arguments; send keyword arguments only")
             made = type(self).work(self._services, claim, parse_json(self.model, claim.payload))
+        except (ModelDied, GivenBack):  # not the job's end, but this worker's
+            raise
+        except JobCancelled:
+            return  # who cancelled it has ended its row
+        except JobExpired as error:
+            claims.finish(claim, Outcome("expired", error=str(error), error_type="JobExpired"))
         except VidaskError as error:
             claims.finish(claim, _failed(str(error), type(error).__name__))
             raise
-        claims.finish(claim, Outcome("succeeded", result=made.model_dump_json()), **self.cleared)
+        else:
+            claims.finish(claim, Outcome("succeeded", result=made.model_dump_json()), **self.cleared)
 
     @property
     def _services(self) -> Services:
         return cast("WorkerApp", self.app).services
 
     def _claim(self, payload: Mapping[str, object]) -> Claim | None:
+        if is_leaving():
+            msg = "this worker takes no more jobs"
+            raise ModelDied(msg)
         return self._services.claims.claim(
             cast("str", self.request.id),
             kind=kind_of(self),
@@ -109,7 +131,7 @@ def _failed(said: str, error_type: str) -> Outcome:
 
 
 def _ask(services: Services, claim: Claim, job: AskJob) -> Answer:
-    answer = services.chain.invoke(job)
+    answer = services.answers.answer(claim, job)
     return answer.model_copy(update={"timings_s": {"queued": round(claim.queued_s, 6), **answer.timings_s}})
 
 

@@ -8,13 +8,17 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import redis
 
+from tests.by_hand import WorkerByHand, worker_by_hand
 from tests.support import LECTURE, wait_for
-from vidask import Client
+from vidask import Client, keys
+from worker.claims import Claim
 
 VIDASK = Path(sys.executable).with_name("vidask")
 LECTURES = Path(__file__).parents[2] / "examples" / "lectures"
@@ -47,6 +51,12 @@ def vidask(worker: str, tenant: str, tmp_path: Path) -> Terminal:
 @pytest.fixture
 def idle_vidask(idle_redis_url: str, tenant: str, tmp_path: Path) -> Terminal:
     return Terminal(idle_redis_url, tenant, tmp_path)
+
+
+@pytest.fixture
+def hand(idle_redis_url: str) -> Iterator[WorkerByHand]:
+    with worker_by_hand(idle_redis_url) as hand:
+        yield hand
 
 
 def test_a_folder_of_subtitles_is_indexed_one_job_a_file(vidask: Terminal) -> None:
@@ -206,7 +216,37 @@ def test_status_and_cancel_of_a_queued_job(idle_vidask: Terminal, idle_client: C
     }
     late = idle_vidask("cancel", job.id)
     assert late.returncode == 1
-    assert "is cancelled already; only queued jobs can be cancelled" in late.stderr
+    assert "is cancelled already; only a job that has not ended can be cancelled" in late.stderr
+
+
+def test_cancel_of_a_running_job(idle_vidask: Terminal, idle_client: Client, hand: WorkerByHand) -> None:
+    job = idle_client.ask("Never answered?")
+    claim = hand.claim(job)
+    assert idle_vidask("cancel", job.id).stdout == "cancelled\n"
+    assert not hand.answer(claim, "Too late.")
+
+
+def test_ask_with_a_deadline(idle_vidask: Terminal, idle_redis_url: str) -> None:
+    done = idle_vidask("ask", "Never answered?", "--deadline", "7.5", "--timeout", "0.1")
+    assert "was still queued after 0.1 s" in done.stderr
+    with redis.Redis.from_url(idle_redis_url, decode_responses=True) as connection:
+        row = connection.hgetall(keys.job_row(_job_of(connection, idle_vidask.env["VIDASK_TENANT"])))
+    assert isinstance(row, dict)
+    assert json.loads(row["payload"])["deadline_s"] == 7.5
+    refused = idle_vidask("ask", "Never answered?", "--deadline", "0")
+    assert refused.stderr == "vidask: deadline_s: 0.0: input should be greater than 0\n"
+
+
+def _job_of(connection: redis.Redis, tenant: str) -> str:
+    """The id of the tenant's only job, once there is one."""
+
+    def ids() -> list[str]:
+        rows = connection.scan_iter("vidask:job:*", count=1000)
+        return [row.removeprefix("vidask:job:") for row in rows if connection.hget(row, "tenant") == tenant]
+
+    wait_for("the job is queued", ids)
+    (job_id,) = ids()
+    return job_id
 
 
 def test_forget(vidask: Terminal) -> None:
@@ -233,8 +273,40 @@ def test_on_a_terminal_people_see_places_and_a_progress_bar(vidask: Terminal) ->
     assert "[01-decision-trees 03:21–03:31]" in seen
 
 
-def _on_a_terminal(vidask: Terminal, *arguments: str) -> str:
-    """What a person would see, without the colours."""
+def test_on_a_terminal_people_read_the_answer_while_it_is_written(
+    idle_vidask: Terminal, idle_client: Client, hand: WorkerByHand
+) -> None:
+    answered: list[Claim] = []
+
+    def answer() -> None:
+        claim = hand.claim(idle_client.job(_job_of(hand.ledger.redis, idle_client.tenant)))
+        answered.append(claim)
+        hand.streams.open(claim).write("A deep :tree: [b]over")
+
+    worker = Thread(target=answer)
+    worker.start()
+    seen = ""
+    for seen in _growing_on_a_terminal(idle_vidask, "ask", "Why?"):
+        if "A deep :tree: [b]over" in seen and answered:
+            hand.answer(answered.pop(), "A deep :tree: [b]overfits.")
+    worker.join()
+    assert seen.partition("A deep")[2].splitlines() == [" :tree: [b]overfits.", "Understood as: ?"]
+
+
+def test_on_a_terminal_people_are_told_that_nobody_takes_the_job(idle_vidask: Terminal) -> None:
+    seen = _on_a_terminal(idle_vidask, "ask", "Anybody?", "--timeout", "6", fails=True)
+    assert "Waiting for the answer" in seen
+    assert "Still queued after 5 s; is a worker running?" in seen
+
+
+def _on_a_terminal(vidask: Terminal, *arguments: str, fails: bool = False) -> str:
+    """All that a person would see."""
+    *_, seen = _growing_on_a_terminal(vidask, *arguments, fails=fails)
+    return seen
+
+
+def _growing_on_a_terminal(vidask: Terminal, *arguments: str, fails: bool = False) -> Iterator[str]:
+    """What a person would have seen so far, each time something is added, without the colours."""
     ours, theirs = pty.openpty()
     env = {**vidask.env, "TERM": "xterm-256color"}
     with subprocess.Popen([VIDASK, *arguments], env=env, cwd=vidask.folder, stdout=theirs, stderr=theirs) as run:
@@ -242,9 +314,9 @@ def _on_a_terminal(vidask: Terminal, *arguments: str) -> str:
         seen = b""
         while part := _read(ours):
             seen += part
+            yield re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode(errors="replace"))
     os.close(ours)
-    assert run.returncode == 0
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+    assert run.returncode == int(fails)
 
 
 def _read(terminal: int) -> bytes:

@@ -81,9 +81,15 @@ def test_every_command_of_vidask_is_among_what_is_run() -> None:
 
 
 def test_it_lists_every_setting_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| `(VIDASK_\w+)` \| `?([^|`]+)`? \|", README, re.MULTILINE))
-    defaults = {f"VIDASK_{name.upper()}": field.default for name, field in Settings.model_fields.items()}
-    assert rows == {name: "none" if default is None else str(default) for name, default in defaults.items()}
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `?([^|`]+)`? \|", README, re.MULTILINE))
+    names = {name: str(at.validation_alias or f"VIDASK_{name.upper()}") for name, at in Settings.model_fields.items()}
+    assert rows == {names[name]: _shown(value) for name, value in Settings()}
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "none" if default in (None, {}) else str(default)
 
 
 @pytest.mark.parametrize("name", [name for name in vars(models) if name.startswith("MAX_")])

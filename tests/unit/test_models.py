@@ -21,6 +21,7 @@ from vidask.models import (
     IndexReport,
     IndexTranscriptJob,
     Message,
+    Sampling,
     Segment,
     Usage,
 )
@@ -80,6 +81,18 @@ TIME = "input should be less than or equal to 3600000"
             {"start_s": 20, "end_s": 10.5},
             "job: the time range ends at 10.5 s before it starts at 20 s; swap the two",
         ),
+        ({"sampling": {"temperature": 2.1}}, "sampling.temperature: 2.1: input should be less than or equal to 2"),
+        ({"sampling": {"temperature": -1}}, "sampling.temperature: -1: input should be greater than or equal to 0"),
+        ({"sampling": {"temperature": float("nan")}}, "sampling.temperature: nan: input should be a finite number"),
+        ({"sampling": {"top_p": 0}}, "sampling.top_p: 0: input should be greater than 0"),
+        ({"sampling": {"top_p": 1.5}}, "sampling.top_p: 1.5: input should be less than or equal to 1"),
+        ({"sampling": {"max_tokens": 0}}, "sampling.max_tokens: 0: input should be greater than or equal to 1"),
+        ({"sampling": {"max_tokens": 4_097}}, "sampling.max_tokens: 4097: input should be less than or equal to 4096"),
+        ({"sampling": {"seed": -1}}, "sampling.seed: -1: input should be greater than or equal to 0"),
+        ({"sampling": {"seed": 2**63}}, f"sampling.seed: {2**63}: input should be less than {2**63}"),
+        ({"deadline_s": 0}, "deadline_s: 0: input should be greater than 0"),
+        ({"deadline_s": 604_801}, "deadline_s: 604801: input should be less than or equal to 604800"),
+        ({"deadline_s": float("inf")}, "deadline_s: inf: input should be a finite number"),
         ({"tenant": ""}, f"tenant: '' {TENANT}"),
         ({"tenant": "a/b"}, f"tenant: 'a/b' {TENANT}"),
         ({"tenant": "a\n"}, f"tenant: 'a\\n' {TENANT}"),
@@ -133,6 +146,8 @@ def test_what_is_just_within_the_limits_is_taken() -> None:
             "start_s": 3_600_000,
             "end_s": 3_600_000,
             "top_k": 50,
+            "sampling": Sampling(temperature=2.0, top_p=1.0, max_tokens=4_096, seed=2**63 - 1),
+            "deadline_s": 604_800,
             "tenant": "a" + "._-9" * 15 + "xyz",
         },
     )
@@ -186,6 +201,7 @@ def test_fields_that_a_newer_producer_adds_are_ignored() -> None:
     )
     assert job == AskJob(question="Why?", history=(Message("user", "x"),))
     assert build(AskJob, {"question": "Why?", "history": [message]}) == job
+    assert build(AskJob, {**ASK, "sampling": {"min_p": 0.1}}) == AskJob(question="Why?")
 
 
 # Round trips.
@@ -200,6 +216,7 @@ CITATION = Citation(number=1, video_id="talk", start_s=3661.5, end_s=3700.0, tex
             question="Why {x}? 树\n", history=(Message("user", "a"), Message("assistant", "")), video_ids=("a", "b")
         ),
         AskJob(question="Why?", start_s=0.1, end_s=2.0, top_k=50, tenant="acme"),
+        AskJob(question="Why?", sampling=Sampling(temperature=0.5, top_p=0.9, max_tokens=7, seed=1), deadline_s=0.5),
         IndexTranscriptJob(video_id="talk", text="WEBVTT\n\n", format="vtt"),
         IndexTranscriptJob(video_id="talk", segments=(Segment(0.1, 0.2, "x"), Segment(3.0, 3.0, ""))),
         ForgetJob(video_id="Vortrag über Bäume", tenant="acme"),

@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatResult
 from langchain_core.retrievers import BaseRetriever
 from pydantic import Field
 
-from pipeline.chain import answer_chain
+from pipeline.chain import AnswerChain
 from pipeline.llm.extractive import ExtractiveChatModel
 from pipeline.prompts import answer_messages, contextualize_messages
 from pipeline.steps import NOTHING_FOUND, contextualize_query, get_response
@@ -107,7 +107,7 @@ def test_a_question_passes_all_steps_and_its_answer_tells_of_each() -> None:
     llm = model(reply("Why does a decision tree overfit?", 40, 7), reply("Too many leaves [1].", 100, 8))
     retriever = FakeRetriever(found=[said("It has too many leaves.")])
 
-    answer = answer_chain(llm, retriever).invoke(AskJob(question="Why does it overfit?", history=HISTORY))
+    answer = AnswerChain(llm, retriever).invoke(AskJob(question="Why does it overfit?", history=HISTORY))
 
     assert isinstance(answer, Answer)
     assert answer.text == "Too many leaves [1]."
@@ -121,7 +121,7 @@ def test_a_question_passes_all_steps_and_its_answer_tells_of_each() -> None:
 def test_the_standalone_question_is_what_is_searched_and_answered() -> None:
     llm = model("Standing alone?", "Yes [1].")
     retriever = FakeRetriever(found=[said("Yes.")])
-    answer_chain(llm, retriever).invoke(AskJob(question="And it?", history=HISTORY))
+    AnswerChain(llm, retriever).invoke(AskJob(question="And it?", history=HISTORY))
     assert [query for query, _ in retriever.asked] == ["Standing alone?"]
     assert "Question: Standing alone?" in llm.prompts[-1][-1].text
 
@@ -129,13 +129,13 @@ def test_the_standalone_question_is_what_is_searched_and_answered() -> None:
 def test_the_limits_of_the_question_reach_the_retriever_and_nothing_else_does() -> None:
     retriever = FakeRetriever(found=[])
     job = AskJob(question="x?", tenant="acme", video_ids=("a", "b"), start_s=1.5, end_s=9.0, top_k=3, history=())
-    answer_chain(model(), retriever).invoke(job)
+    AnswerChain(model(), retriever).invoke(job)
     limits = {"tenant": "acme", "video_ids": ("a", "b"), "start_s": 1.5, "end_s": 9.0, "top_k": 3}
     assert retriever.asked == [("x?", limits)]
 
 
 def test_where_the_search_finds_nothing_the_answer_says_so_and_nothing_is_spent() -> None:
-    answer = answer_chain(model(), FakeRetriever(found=[])).invoke(AskJob(question="x?"))
+    answer = AnswerChain(model(), FakeRetriever(found=[])).invoke(AskJob(question="x?"))
     assert (answer.text, answer.citations, answer.usage) == (NOTHING_FOUND, (), Usage())
 
 
@@ -145,12 +145,12 @@ def test_what_a_step_raises_reaches_the_caller_as_it_is() -> None:
             raise LookupError(query, limits["tenant"])
 
     with pytest.raises(LookupError, match="acme"):
-        answer_chain(model(), Broken(found=[])).invoke(AskJob(question="x?", tenant="acme"))
+        AnswerChain(model(), Broken(found=[])).invoke(AskJob(question="x?", tenant="acme"))
 
 
 def test_one_chain_answers_many_questions_and_mixes_none() -> None:
     llm, retriever = model("One [1].", "Two [1]."), FakeRetriever(found=[said("Said.")])
-    chain = answer_chain(llm, retriever)
+    chain = AnswerChain(llm, retriever)
     assert [chain.invoke(AskJob(question=asks)).standalone_question for asks in ("one?", "two?")] == ["one?", "two?"]
 
 
@@ -159,7 +159,7 @@ def test_the_answer_names_the_model() -> None:
         model_name: str = "Qwen/Qwen3-4B"
 
     def answered_by(llm: BaseChatModel) -> str:
-        return answer_chain(llm, FakeRetriever(found=[said("x.")])).invoke(AskJob(question="x?")).model
+        return AnswerChain(llm, FakeRetriever(found=[said("x.")])).invoke(AskJob(question="x?")).model
 
     assert answered_by(ExtractiveChatModel()) == "extractive"
     assert answered_by(Named(messages=iter(["x"]))) == "Qwen/Qwen3-4B"

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 from rich.markup import escape
+from rich.status import Status
 
 from vidask.client import Client
 from vidask.clock import parse_clock, place
 from vidask.commands.history import read_history, write_history
 from vidask.commands.output import AsJson, err, json_line, line, out
+from vidask.errors import VidaskError
+from vidask.jobs import Job
 from vidask.models import Answer, Message
+
+#: When to say that no worker has taken the question yet.
+_PATIENCE_S = 5.0
 
 
 def ask(
@@ -30,6 +39,9 @@ def ask(
     timeout: Annotated[
         float | None, typer.Option(help="Seconds to wait for the answer; as long as it takes otherwise.")
     ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds after which the job is given up, also by the worker.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a question and print the answer with the places it comes from."""
@@ -42,25 +54,60 @@ def ask(
         start_s=None if start is None else parse_clock(start),
         end_s=None if end is None else parse_clock(end),
         top_k=top_k,
+        deadline_s=deadline,
     )
-    with err.status("Waiting for the answer…"):
+    shown = out.is_terminal and not as_json
+    with _waiting(job) as spinner:
+        if shown:
+            _stream(job, timeout, spinner)
         answer = job.result(timeout_s=timeout)
     if history:
         write_history(history, [*said, Message("user", question), Message("assistant", answer.text)])
     if as_json:
         json_line({"job_id": job.id, "question": question, **answer.model_dump()})
+    elif shown:
+        _show_sources(question, answer)
     else:
-        _show(question, answer)
-
-
-def _show(question: str, answer: Answer) -> None:
-    if not out.is_terminal:
         line(answer.text)
         for citation in answer.citations:
             line(f"[{citation.number}]\t{place(citation)}\t{citation.text}")
-        return
+
+
+@contextmanager
+def _waiting(job: Job[Answer]) -> Generator[Status]:
+    """A spinner on stderr, which says so when nobody takes the job."""
+
+    def look() -> None:
+        with suppress(VidaskError):  # whoever waits for the answer meets it as well
+            if job.status() == "queued":
+                spinner.update("Still queued after 5 s; is a worker running?")
+
+    with err.status("Waiting for the answer…") as spinner:
+        timer = threading.Timer(_PATIENCE_S, look)
+        timer.start()
+        try:
+            yield spinner
+        finally:
+            timer.cancel()
+
+
+def _stream(job: Job[Answer], timeout: float | None, spinner: Status) -> None:
+    """Print the text as it comes."""
+    begun = False
+    try:
+        for event in job.stream(timeout_s=timeout):
+            spinner.stop()
+            begun = True
+            if event.kind == "restart":
+                out.print("\n[dim]The worker was lost; the answer starts again.[/dim]")
+            out.print(event.text, end="", markup=False, emoji=False)
+    finally:
+        if begun:
+            out.print()
+
+
+def _show_sources(question: str, answer: Answer) -> None:
     if answer.standalone_question != question:
         out.print(f"[dim]Understood as: {escape(answer.standalone_question)}[/dim]")
-    out.print(escape(answer.text))
     for citation in answer.citations:
         out.print(f"  [bold cyan]{escape(f'[{citation.number}]')} {escape(place(citation))}[/bold cyan]")

@@ -106,9 +106,10 @@ def _ask_all(client: Client, run: str, lines: list[str], done: int) -> Iterator[
 def _ask(client: Client, run: str, number: int, text: str) -> _Asked:
     try:
         asked = parse_json(AskJob, text)
-        fields: dict[str, Any] = asked.model_dump(exclude={"schema_version", "tenant", "history"})
+        fields: dict[str, Any] = asked.model_dump(exclude={"schema_version", "tenant", "history", "sampling"})
         job_id = str(uuid.uuid5(uuid.UUID(run), f"{number} {text}"))
-        return _Asked(number, asked.question, client.ask(**fields, history=asked.history, job_id=job_id))
+        job = client.ask(**fields, history=asked.history, sampling=asked.sampling, job_id=job_id)
+        return _Asked(number, asked.question, job)
     except InvalidJob as error:
         return _Asked(number, text[:_MAX_SHOWN_CHARS], None, f"line {number}: {error}")
 

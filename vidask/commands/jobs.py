@@ -22,7 +22,7 @@ def status(ctx: typer.Context, job_id: JobIdArgument, as_json: AsJson = False) -
 
 
 def cancel(ctx: typer.Context, job_id: JobIdArgument, as_json: AsJson = False) -> None:
-    """Cancel a job that is still queued; exit status 1 where it was too late."""
+    """Cancel a job, queued or running; exit status 1 where it had ended already."""
     job = cast("Client", ctx.obj).job(job_id)
     cancelled = job.cancel()
     state = "cancelled" if cancelled else job.status()
@@ -31,7 +31,7 @@ def cancel(ctx: typer.Context, job_id: JobIdArgument, as_json: AsJson = False) -
     elif cancelled:
         line(state)
     else:
-        complain(f"job {job_id} is {state} already; only queued jobs can be cancelled")
+        complain(f"job {job_id} is {state} already; only a job that has not ended can be cancelled")
     raise typer.Exit(0 if cancelled else 1)
 
 

@@ -1,0 +1,27 @@
+"""Processes that a worker starts end with it, however it ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+
+
+def end_with_parent() -> None:
+    """Call this in a child of `multiprocessing`: it ends as soon as its parent has, also after the parent's `kill -9`.
+
+    Neither a GPU's memory nor a port is then left behind for the worker that takes the place of the one that died.
+    """
+    threading.Thread(target=_wait_for_parent, name="end-with-parent", daemon=True).start()
+
+
+def leave_process_group() -> None:
+    """Keep signals to the worker's group (Ctrl-C, say) from this process: the worker needs it while it finishes its jobs."""
+    os.setpgid(0, 0)
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

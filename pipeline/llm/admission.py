@@ -1,0 +1,85 @@
+"""Who may be in the engine at the same time, so that a bulk import is not felt by a person who asks.
+
+vLLM's priorities order what waits for a place. What has one already shares every step with the others, so a question beside 200
+captions is decoded as slowly as they are. Therefore less urgent requests have few places while anybody asks, and all of them when
+nobody does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+#: Requests of this priority or a lower number are urgent: they never wait here.
+URGENT = 0
+#: The share of the engine's places that the others have while somebody asks.
+_SHARE = 8
+#: So long after an urgent request somebody is still taken to be asking: a job's rewriting is followed by its answer, and a
+#: person's question by the next.
+_LINGER_S = 1.0
+
+
+class Admission:
+    """Lets requests into one engine. For one event loop.
+
+    Args:
+        places: requests that the engine works on at the same time (`max_num_seqs`).
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._few = max(1, places // _SHARE)
+        self._urgent = 0
+        self._others = 0
+        self._quiet_at_s = 0.0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def place(self, priority: int) -> AbstractAsyncContextManager[None]:
+        """A place in the engine for the length of the block; waits for one where the request is not urgent."""
+        return self._urgent_place() if priority <= URGENT else self._other_place()
+
+    @asynccontextmanager
+    async def _urgent_place(self) -> AsyncGenerator[None]:
+        self._urgent += 1
+        try:
+            yield
+        finally:
+            self._urgent -= 1
+            loop = asyncio.get_running_loop()
+            self._quiet_at_s = loop.time() + _LINGER_S
+            loop.call_later(_LINGER_S, self._let_in)
+
+    @asynccontextmanager
+    async def _other_place(self) -> AsyncGenerator[None]:
+        await self._turn()
+        try:
+            yield
+        finally:
+            self._others -= 1
+            self._let_in()
+
+    async def _turn(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._let_in()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it was let in at the same moment, and does not come
+                self._others -= 1
+                self._let_in()
+            raise
+
+    def _let_in(self) -> None:
+        """Those who wait, in their order, as far as there are places."""
+        while self._waiting and self._others < self._limit():
+            turn = self._waiting.popleft()
+            if not turn.done():  # not cancelled meanwhile
+                self._others += 1
+                turn.set_result(None)
+
+    def _limit(self) -> int:
+        asked = self._urgent or asyncio.get_running_loop().time() < self._quiet_at_s
+        return self._few if asked else self._places

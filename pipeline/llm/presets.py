@@ -1,0 +1,74 @@
+"""What the engine is started with where `VLLM_CONFIG` says nothing, by the memory of the card.
+
+The sums are those of Qwen2.5-VL-7B: weights of 15.4 GiB in bf16, or 6.4 GiB as AWQ; and for each token of each running question
+2 (key and value) × 28 layers × 4 heads × 128 numbers × 2 bytes = 56 KiB of KV cache. The share of the card, less the weights, less
+about 1.5 GiB that a step needs for itself, is the KV cache. A question with its passages is about 2,700 tokens (148 MiB).
+
+| preset | card          | share | weights | KV cache | questions that fit | most at once | longest       |
+| ------ | ------------- | ----- | ------- | -------- | ------------------ | ------------ | ------------- |
+| 40gb   | 80 GiB (H100) | 0.90  | bf16    | 55 GiB   | 380                | 256          | 32,768 tokens |
+| 40gb   | 45 GiB (L40S) | 0.90  | bf16    | 23 GiB   | 160                | 256          | 32,768 tokens |
+| 24gb   | 22.5 GiB (A10, L4) | 0.90 | bf16 | 3.3 GiB  | 23                 | 64           | 16,384 tokens |
+| 20gb   | 20 GiB        | 0.92  | bf16    | 1.5 GiB  | 10                 | 32           | 8,192 tokens  |
+| 16gb   | 15 GiB (T4)   | 0.90  | AWQ     | 5.6 GiB  | 39                 | 32           | 8,192 tokens  |
+
+More at once than fit is no harm: vLLM starts a question when there is room for it. Fewer would leave room unused when questions are
+short or a smaller model is named. 16gb has no room for 7B in bf16, and a preset does not quantize: name a model that is quantized
+(AWQ, GPTQ) or smaller (Qwen2.5-VL-3B: 7 GiB). On a CPU nothing is chosen but a length and a number that fit into
+`VLLM_CPU_KVCACHE_SPACE=1`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from pipeline.llm.gpu import GIB, Gpu
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Arguments for the engine, and the cards that they are for: with at least so many GiB as the driver counts them."""
+
+    name: str
+    min_gib: float
+    arguments: Mapping[str, Any]
+
+
+def _preset(name: str, min_gib: float, **arguments: Any) -> Preset:
+    return Preset(name, min_gib, MappingProxyType(arguments))
+
+
+CPU = _preset("cpu", 0, max_model_len=4096, max_num_seqs=16)
+
+#: Largest first. The driver counts up to a tenth less than the label says, where the card keeps memory for error correction.
+PRESETS = (
+    _preset("40gb", 38, max_model_len=32768, gpu_memory_utilization=0.90, max_num_seqs=256),
+    _preset("24gb", 22, max_model_len=16384, gpu_memory_utilization=0.90, max_num_seqs=64),
+    _preset("20gb", 18, max_model_len=8192, gpu_memory_utilization=0.92, max_num_seqs=32),
+    _preset("16gb", 0, max_model_len=8192, gpu_memory_utilization=0.90, max_num_seqs=32),
+)
+
+
+def preset_for(profile: str, gpu: Gpu | None) -> Preset:
+    """The preset that the profile names; for `auto` the card's, and without a card the CPU's."""
+    if gpu is None:
+        return CPU
+    if profile == "auto":
+        return next(preset for preset in PRESETS if gpu.total_bytes >= preset.min_gib * GIB)
+    return next(preset for preset in PRESETS if preset.name == profile)
+
+
+def describe_preset(preset: Preset, gpu: Gpu | None, overridden: Mapping[str, Any]) -> str:
+    """One line for the worker's log: what the preset set, and what was taken from `VLLM_CONFIG` in its place."""
+    card = f"{gpu.name}, {gpu.total_bytes / GIB:.1f} GiB" if gpu else "no GPU"
+    chosen = [f"{name}={value}" for name, value in preset.arguments.items() if name not in overridden]
+    given = [f"{name}={overridden[name]}" for name in preset.arguments if name in overridden]
+    return "; ".join(
+        [
+            f"preset {preset.name} ({card}): {', '.join(chosen) or 'nothing'}",
+            *([f"from VLLM_CONFIG: {', '.join(given)}"] if given else []),
+        ]
+    )

@@ -1,0 +1,31 @@
+"""The vLLM backend: the settings' model in an engine of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from config import Settings
+from pipeline.llm.engine import Engine
+from pipeline.llm.engine_arguments import build_engine_args
+from pipeline.llm.start_errors import start_errors
+from pipeline.llm.vllm import VLLMChatModel
+from pipeline.loop import EventLoopThread
+
+
+@contextmanager
+def open_vllm(
+    settings: Settings, loop: EventLoopThread, *, on_death: Callable[[str], object]
+) -> Generator[VLLMChatModel]:
+    """The chat model, for as long as the block lasts; see `pipeline.llm.open_llm`."""
+    args = build_engine_args(settings)
+    with start_errors(settings):
+        engine = Engine(args, loop, on_death=on_death)
+    with engine:
+        yield VLLMChatModel(engine=engine, model_name=_name(args.model))
+
+
+def _name(model: str) -> str:
+    """A hub id as it is; of a folder, which tells nobody else anything, the last part."""
+    return Path(model).resolve().name if Path(model).exists() else model

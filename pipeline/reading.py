@@ -1,0 +1,85 @@
+"""Asking a chat model for a text that somebody may want to read while it is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.runnables import RunnableConfig
+
+
+class Reader(Protocol):
+    """Who may read along."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody does."""
+        ...
+
+    async def until_wanted(self) -> None:
+        """Return when somebody does."""
+
+    def write(self, text: str) -> None:
+        """Take the next piece of the text; does not wait."""
+
+
+class Filter(Protocol):
+    """Changes a text on its way, piece by piece."""
+
+    def feed(self, delta: str) -> str:
+        """What can be said of the text now that this has come."""
+        ...
+
+    def end(self) -> str:
+        """The rest."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One call of a chat model."""
+
+    llm: BaseChatModel
+    messages: Sequence[BaseMessage]
+    config: RunnableConfig | None
+    arguments: Mapping[str, Any]
+
+    async def whole(self) -> AIMessage:
+        """The reply, in one piece: what costs least, and what almost every job wants."""
+        return await self.llm.ainvoke(list(self.messages), self.config, **self.arguments)
+
+    async def read_by(self, reader: Reader, shown: Filter) -> AIMessage:
+        """The reply; the reader gets the text as it comes.
+
+        Who joins in the middle has the model begin again, which for an engine with a prefix cache is the answer's tokens so far.
+        The other way round, every answer would be decoded piece by piece in case somebody comes.
+        """
+        if not reader.wanted and (reply := await self._whole_unless_wanted(reader)) is not None:
+            return reply
+        return await self._in_pieces(reader, shown)
+
+    async def _whole_unless_wanted(self, reader: Reader) -> AIMessage | None:
+        asked, joined = asyncio.ensure_future(self.whole()), asyncio.ensure_future(reader.until_wanted())
+        try:
+            await asyncio.wait({asked, joined}, return_when=asyncio.FIRST_COMPLETED)
+            return asked.result() if asked.done() else None
+        finally:
+            asked.cancel()
+            joined.cancel()
+
+    async def _in_pieces(self, reader: Reader, shown: Filter) -> AIMessage:
+        reply: AIMessageChunk | None = None
+        chunks = cast("Any", self.llm.astream(list(self.messages), self.config, **self.arguments))
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                reply = chunk if reply is None else reply + chunk
+                if text := shown.feed(chunk.text):
+                    reader.write(text)
+        if rest := shown.end():
+            reader.write(rest)
+        return reply or AIMessage("")

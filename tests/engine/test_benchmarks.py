@@ -1,0 +1,53 @@
+"""The engine's benchmark, with a few questions on the CPU: that it still measures everything, not how fast anything is."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.engine.shapes import write_shape
+from tests.engine.conftest import ON_THE_CPU
+
+ROOT = Path(__file__).parents[2]
+JOBS = 6
+ENGINE = {"enforce_eager": True, "max_num_seqs": 8}
+
+
+def test_the_benchmark_of_the_engine_measures_everything_and_prints_it(tmp_path: Path) -> None:
+    write_shape("tiny", tmp_path / "model")
+    command = [sys.executable, "-m", "benchmarks.engine", "--model", tmp_path / "model", "--out", tmp_path / "found"]
+    command += ["--jobs", JOBS, "--rounds", 2, "--parts", "bound,whole", "--engine", json.dumps(ENGINE)]
+
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=ROOT,
+        env=os.environ | ON_THE_CPU,
+        check=False,  # it ends with 1 where a goal is missed, and that a busy CPU may do
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+
+    said = done.stdout + done.stderr
+    assert not re.search("failed|skipped", said), said
+    tokens = (
+        r"\| \d+\.\d+ \| \d+\.\d\d \| 2[89]\d\d \| 172$"  # 32 for the question as it stands alone, 140 for the answer
+    )
+    for line in (
+        "part bound: .* s",
+        "  priority: .* s",
+        "part whole: .* s",
+        rf"bound {tokens}",
+        rf"system {tokens}",
+        rf"account {tokens}",
+        "ttft: first token p50 .* ms",
+        "ttft-engine: first token p50 .* ms",
+        "CPU a job, .*: .* ms",
+        "waiting for the loop: .* ms",
+        "engine_jobs_over_offline_bound",
+        "question_p95_beside_indexing_over_alone",
+        "cancel_to_abort_p95_ms",
+    ):
+        assert re.search(rf"^{line}", said, re.MULTILINE), f"no line {line!r}:\n{said}"

@@ -1,0 +1,200 @@
+"""A worker with a real engine in it: what people see of it, and what happens when something is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support import keys_without_ttl, wait_for
+from vidask import Answer, Client, Job, JobCancelled, JobExpired, JobFailed, Message, Sampling, read_subtitles
+from worker.embedded import redis_server, worker_process
+
+LECTURE = Path(__file__).parents[2] / "examples" / "lectures" / "01-decision-trees.srt"
+HISTORY = [Message("user", "What is a decision tree?"), Message("assistant", "A model that asks questions.")]
+SHORT = Sampling(max_tokens=16)
+LONG = Sampling(max_tokens=4_096)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A worker that is ready, and a producer whose video it has indexed."""
+
+    process: subprocess.Popen[bytes]
+    client: Client
+    log: Path
+
+    def ask(self, question: str, sampling: Sampling = SHORT, deadline_s: float | None = None) -> Job[Answer]:
+        return self.client.ask(question, video_ids=["trees"], sampling=sampling, deadline_s=deadline_s)
+
+    def ask_for_long(self, n: int) -> list[Job[Answer]]:
+        """Questions whose answers take a while, being answered."""
+        jobs = [self.ask(f"Tell all there is to tell. ({number})", LONG) for number in range(n)]
+        wait_for("they are being answered", lambda: {job.status() for job in jobs} == {"running"})
+        return jobs
+
+    def children(self) -> list[psutil.Process]:
+        """The engine's processes, and the embedding model's."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def engine(self) -> psutil.Process:
+        [core] = [child for child in self.children() if "EngineCore" in child.name() + "".join(child.cmdline())]
+        return core
+
+
+@contextmanager
+def started(url: str, folder: Path, env: dict[str, str]) -> Iterator[Running]:
+    log = folder / "worker.log"
+    with (
+        worker_process(url, env={**env, "VIDASK_CHROMA_PATH": str(folder / "chroma")}, log=log) as process,
+        Client(url) as client,
+    ):
+        client.index_transcript("trees", text=read_subtitles(LECTURE)).result(timeout_s=60)
+        yield Running(process, client, log)
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+        assert keys_without_ttl(url) == []
+
+
+@pytest.fixture(scope="module")
+def running(redis_url: str, tmp_path_factory: pytest.TempPathFactory, engine_env: dict[str, str]) -> Iterator[Running]:
+    with started(redis_url, tmp_path_factory.mktemp("worker"), engine_env) as running:
+        yield running
+        assert running.process.poll() is None, running.log.read_text()[-3000:]
+
+
+@pytest.fixture
+def own(tmp_path: Path, engine_env: dict[str, str]) -> Iterator[Running]:
+    """A worker that the test may kill, on a Redis of its own."""
+    with redis_server(tmp_path / "redis") as url, started(url, tmp_path, engine_env) as running:
+        yield running
+
+
+def is_idle(running: Running) -> bool:
+    """Whether the engine's processes stand still, which they do not while they decode."""
+    return sum(child.cpu_percent(interval=0.2) for child in [running.engine(), *running.engine().children()]) < 50
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+def test_a_follow_up_is_rewritten_and_answered_by_the_model(running: Running) -> None:
+    job = running.client.ask("And why does it overfit?", video_ids=["trees"], history=HISTORY, sampling=SHORT)
+    answer = job.result(timeout_s=120)
+    assert answer.text
+    assert answer.standalone_question not in ("", "And why does it overfit?"), "the model's words, nonsense as they are"
+    assert answer.usage.completion_tokens > SHORT.max_tokens, "both steps are counted"
+    assert set(answer.timings_s) == {"queued", "contextualize", "retrieve", "respond"}
+
+
+def test_what_is_read_while_it_is_written_is_the_answer(running: Running) -> None:
+    job = running.ask("Why does a deep tree overfit?", Sampling(max_tokens=400))
+    events = list(job.stream())
+    assert "".join(event.text for event in events) == job.result(timeout_s=60).text
+    assert len(events) > 1, "it came in pieces"
+    assert {event.kind for event in events} == {"text"}
+
+
+def test_among_sixty_four_the_answer_is_the_same_as_alone(running: Running) -> None:
+    alone = running.ask("Why does a deep tree overfit?").result(timeout_s=120).text
+    with ThreadPoolExecutor(8) as people:
+        crowd = [people.submit(running.ask, f"What is pruning? ({number})") for number in range(63)]
+        among = running.ask("Why does a deep tree overfit?").result(timeout_s=120).text
+    assert {job.result().result(timeout_s=120).model for job in crowd} == {"tiny"}
+    assert among == alone
+
+
+def test_cancelling_frees_the_engine_at_once(running: Running) -> None:
+    [job] = running.ask_for_long(1)
+    wait_for("the engine decodes", lambda: not is_idle(running))
+    assert job.cancel()
+    with pytest.raises(JobCancelled):
+        job.result(timeout_s=5)
+    wait_for("the engine stands still, long before 4,096 tokens", lambda: is_idle(running), limit_s=5)
+
+
+def test_a_deadline_stops_the_engine(running: Running) -> None:
+    job = running.ask("Tell all there is to tell.", LONG, deadline_s=1.5)
+    with pytest.raises(JobExpired, match=r"within its deadline of 1\.5 s"):
+        job.result(timeout_s=30)
+    assert job.status() == "expired"
+    wait_for("the engine stands still", lambda: is_idle(running), limit_s=5)
+
+
+def test_a_question_of_twenty_thousand_tokens_is_refused_and_its_neighbours_are_answered(running: Running) -> None:
+    neighbours = [running.ask(f"What is pruning? ({number})") for number in range(4)]
+    with pytest.raises(
+        JobFailed, match=r"the prompt has 2\d,\d{3} tokens, the model takes 8,192; shorten the question"
+    ):
+        running.ask("漢" * 7_500).result(timeout_s=60)
+    assert all(job.result(timeout_s=60).text for job in neighbours)
+
+
+def test_the_engine_is_killed_and_a_new_worker_finishes_the_jobs(
+    own: Running, tmp_path: Path, engine_env: dict[str, str]
+) -> None:
+    jobs = own.ask_for_long(3)
+    children = own.children()
+    own.engine().kill()
+    assert own.process.wait(timeout=60) not in (0, None), "a supervisor sees that it failed"
+    wait_for("nothing of it is left", lambda: gone(children))
+    assert "the engine's process has ended; it gives its jobs back and leaves" in own.log.read_text()
+    assert {job.status() for job in jobs} == {"running"}, "none of them failed"
+    url = own.client._url  # noqa: SLF001  where its queue is
+    with started(url, tmp_path, engine_env):
+        assert all(job.result(timeout_s=120).usage.completion_tokens for job in jobs)
+
+
+def test_sigterm_lets_the_answers_be_finished_also_where_the_whole_group_hears_it(own: Running) -> None:
+    jobs = own.ask_for_long(2)
+    children = own.children()
+    os.killpg(own.process.pid, signal.SIGTERM)  # as Ctrl-C and some supervisors do
+    assert own.process.wait(timeout=120) == 0
+    assert [job.status() for job in jobs] == ["succeeded", "succeeded"]
+    wait_for("nothing of it is left", lambda: gone(children))
+
+
+def test_a_second_sigterm_gives_the_jobs_back_and_leaves(own: Running) -> None:
+    jobs = own.ask_for_long(2)
+    own.process.send_signal(signal.SIGTERM)
+    wait_for("it has heard it", lambda: "Warm shutdown" in own.log.read_text())
+    own.process.send_signal(signal.SIGTERM)
+    own.process.wait(timeout=20)
+    assert [job.status() for job in jobs] == ["running", "running"], (
+        "neither failed nor finished: another worker's turn"
+    )
+
+
+def test_kill_minus_nine_leaves_nothing_behind(own: Running) -> None:
+    own.ask_for_long(1)
+    children = own.children()
+    assert len(children) >= 2, "the engine's process and the embedding model's"
+    own.process.kill()
+    wait_for("nothing of it is left", lambda: gone(children))
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_worker_with_one_line(
+    tmp_path: Path, engine_env: dict[str, str]
+) -> None:
+    command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+    with ExitStack() as stack:
+        env = {**os.environ, **engine_env, "VLLM_MODEL_PATH": str(tmp_path / "nowhere")}
+        env |= {"VIDASK_REDIS_URL": stack.enter_context(redis_server(tmp_path / "redis"))}
+        env |= {"VIDASK_CHROMA_PATH": str(tmp_path / "chroma")}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("vidask worker:")]
+    assert "nowhere" in line

@@ -1,0 +1,111 @@
+"""Questions never wait for a place in the engine; a bulk import has few while anybody asks."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from pipeline.llm import admission
+from pipeline.llm.admission import Admission
+
+PLACES = 16
+FEW = 2
+
+
+class Engine:
+    """Counts who is in."""
+
+    def __init__(self) -> None:
+        self.admission = Admission(PLACES)
+        self.inside = 0
+        self.leave = asyncio.Event()
+
+    async def caption(self) -> None:
+        async with self.admission.place(9):
+            self.inside += 1
+            await self.leave.wait()
+            self.inside -= 1
+
+
+async def settle() -> None:
+    """Have everything run that can run without time passing."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+def with_engine(story: Callable[[Engine], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await story(Engine())
+
+    asyncio.run(run())
+
+
+def test_an_import_alone_has_every_place() -> None:
+    async def story(engine: Engine) -> None:
+        captions = [asyncio.create_task(engine.caption()) for _ in range(3 * PLACES)]
+        await settle()
+        assert engine.inside == PLACES
+        engine.leave.set()
+        await asyncio.gather(*captions)
+        assert engine.inside == 0
+
+    with_engine(story)
+
+
+def test_while_somebody_asks_it_has_few() -> None:
+    async def story(engine: Engine) -> None:
+        async with engine.admission.place(0):
+            captions = [asyncio.create_task(engine.caption()) for _ in range(PLACES)]
+            await settle()
+            assert engine.inside == FEW
+        engine.leave.set()
+        await asyncio.gather(*captions)
+
+    with_engine(story)
+
+
+def test_a_moment_after_the_last_question_it_has_every_place_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "_LINGER_S", 0.05)
+
+    async def story(engine: Engine) -> None:
+        async with engine.admission.place(0):
+            captions = [asyncio.create_task(engine.caption()) for _ in range(PLACES)]
+            await settle()
+        await settle()
+        assert engine.inside == FEW, "between a job's two steps nobody is let in"
+        await asyncio.sleep(0.1)  # the moment itself
+        assert engine.inside == PLACES
+        engine.leave.set()
+        await asyncio.gather(*captions)
+
+    with_engine(story)
+
+
+def test_questions_do_not_wait_for_places() -> None:
+    async def story(engine: Engine) -> None:
+        captions = [asyncio.create_task(engine.caption()) for _ in range(PLACES)]
+        async with AsyncExitStack() as questions:
+            for _ in range(3 * PLACES):
+                await asyncio.wait_for(questions.enter_async_context(engine.admission.place(0)), 1)
+        engine.leave.set()
+        await asyncio.gather(*captions)
+
+    with_engine(story)
+
+
+def test_one_that_is_cancelled_leaves_its_place_to_the_next() -> None:
+    async def story(engine: Engine) -> None:
+        captions = [asyncio.create_task(engine.caption()) for _ in range(PLACES + 2)]
+        await settle()
+        captions[0].cancel()  # inside
+        captions[PLACES].cancel()  # waiting
+        await settle()
+        assert not captions[PLACES + 1].done()
+        engine.leave.set()
+        await asyncio.gather(*captions, return_exceptions=True)
+        assert [caption.cancelled() for caption in captions].count(True) == 2
+        late = asyncio.create_task(engine.caption())
+        await asyncio.wait_for(late, 1)
+
+    with_engine(story)

@@ -1,0 +1,7 @@
+"""Errors that stay inside a worker."""
+
+from vidask.errors import VidaskError
+
+
+class GivenBack(VidaskError):
+    """A job that this worker will not finish; its message goes back to the queue for another."""
