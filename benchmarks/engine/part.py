@@ -30,7 +30,7 @@ PARTS = ("index", "bound", WHOLE, "http", "batches", "one")
 
 def found_by(part: str) -> list[str]:
     """Names under which a part keeps what it finds."""
-    return {WHOLE: list(MEASUREMENTS), "bound": ["bound", "prompts"]}.get(part, [part])
+    return {WHOLE: list(MEASUREMENTS), "bound": ["bound", "prompts"]}.get(part, part.split("+"))
 
 
 def main(part: str, folder: Path) -> None:
@@ -39,7 +39,7 @@ def main(part: str, folder: Path) -> None:
     options = Options.load(folder)
     shutil.rmtree(options.running, ignore_errors=True)  # the queue of a part that was killed
     if part not in _ALONE:
-        measure(options, MEASUREMENTS if part == WHOLE else [part], terminal)
+        measure(options, MEASUREMENTS if part == WHOLE else part.split("+"), terminal)
         return
     module, _, function = _ALONE[part].partition(":")
     begun = time.monotonic()

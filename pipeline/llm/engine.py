@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from functools import partial
 from typing import Any, Self
 from uuid import uuid4
 
@@ -26,7 +25,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from pipeline.llm.admission import Admission
 from pipeline.llm.engine_process import MARK
-from pipeline.llm.engine_stats import EngineStats, RecordStats
+from pipeline.llm.engine_stats import EngineStats, recorder
 from pipeline.loop import EventLoopThread
 from vidask.errors import InvalidJob, ModelDied, ModelUnavailable
 
@@ -106,6 +105,10 @@ class Engine:
                     async for output in outputs:
                         yield output
 
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens, without special ones."""
+        return self._llm.renderer.get_tokenizer().decode(token_ids, skip_special_tokens=True)
+
     async def check_health(self) -> None:
         """Raise `ModelDied` where the engine's process is gone."""
         with _our_errors():
@@ -128,7 +131,7 @@ class Engine:
         os.environ[MARK] = "1"
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # CUDA and threads do not survive a fork
         args.disable_log_stats = True  # vLLM's own loggers; ours counts
-        return AsyncLLM.from_engine_args(args, stat_loggers=[partial(RecordStats, self.stats)])
+        return AsyncLLM.from_engine_args(args, stat_loggers=[recorder(self.stats)])
 
     async def _render(self, messages: Sequence[ChatMessage]) -> Any:
         try:

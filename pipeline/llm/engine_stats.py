@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vllm.v1.metrics.loggers import StatLoggerBase
+from vllm.v1.metrics.loggers import PrometheusStatLogger
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 
@@ -44,11 +44,19 @@ class EngineStats:
         )
 
 
-class RecordStats(StatLoggerBase):
-    """Keeps `EngineStats` up to date. vLLM makes one for each engine, and calls it on the loop's thread."""
+def recorder(stats: EngineStats) -> type[PrometheusStatLogger]:
+    """Makes a stat logger for vLLM that keeps `stats` up to date, on the loop's thread.
 
-    def __init__(self, stats: EngineStats, vllm_config: Any, engine_index: int = 0) -> None:  # noqa: ARG002
-        self._stats = stats
+    It is one of the Prometheus kind because vLLM adds its own where there is none, and its histograms take time at every step.
+    """
+    return type("RecordStats", (_RecordStats,), {"stats": stats})
+
+
+class _RecordStats(PrometheusStatLogger):
+    stats: EngineStats
+
+    def __init__(self, vllm_config: Any, engine_indexes: list[int] | None = None) -> None:
+        """Registers nothing."""
 
     def record(
         self,
@@ -57,8 +65,7 @@ class RecordStats(StatLoggerBase):
         mm_cache_stats: Any = None,  # noqa: ARG002  vLLM's signature
         engine_idx: int = 0,  # noqa: ARG002
     ) -> None:
-        """Take over what a step reported."""
-        stats = self._stats
+        stats = self.stats
         if scheduler_stats is not None:
             stats.running = scheduler_stats.num_running_reqs
             stats.peak_running = max(stats.peak_running, stats.running)
@@ -70,4 +77,7 @@ class RecordStats(StatLoggerBase):
             stats.generated_tokens += iteration_stats.num_generation_tokens
 
     def log_engine_initialized(self) -> None:
-        """Nothing to say: the worker announces its engine itself."""
+        """The worker announces its engine itself."""
+
+    def record_sleep_state(self, sleep: int = 0, level: int = 0) -> None:
+        """It never sleeps."""

@@ -104,7 +104,7 @@ class VLLMChatModel(BaseChatModel):
         async with aclosing(self._outputs(messages, stop, run, kwargs, deltas=False)) as outputs:
             output = await anext(outputs)  # FINAL_ONLY: there is one
         message = AIMessage(
-            output.outputs[0].text,
+            self._text(output),
             response_metadata={"finish_reason": output.outputs[0].finish_reason},
             usage_metadata=_usage(output),
         )
@@ -120,13 +120,22 @@ class VLLMChatModel(BaseChatModel):
         deltas: bool,
     ) -> AsyncGenerator[RequestOutput, None]:
         metadata = run.metadata if run else {}
+        sampling = self._sampling(stop, kwargs)
         return self.engine.generate(
             self._chat(messages),
-            self._sampling(stop, kwargs),
+            # A reply that is wanted whole is decoded once at its end, not at each token; but stop strings are looked for in text.
+            {**sampling, "detokenize": deltas or bool(sampling.get("stop"))},
             request_id=str(metadata.get("request_id", "chat")),
             priority=int(metadata.get("priority", 0)),
             deltas=deltas,
         )
+
+    def _text(self, output: RequestOutput) -> str:
+        [reply] = output.outputs
+        if reply.text:
+            return reply.text
+        ended_itself = reply.finish_reason == "stop"  # with a token that says so, and is no text
+        return self.engine.decode(reply.token_ids[:-1] if ended_itself else reply.token_ids)
 
     def _sampling(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if unknown := set(kwargs) - set(_SAMPLING):

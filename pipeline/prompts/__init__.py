@@ -67,8 +67,20 @@ def _excerpt(number: int, document: Document) -> str:
 
 def _plain(text: str) -> str:
     """Without invisible characters, and without the tags that mark where untrusted text ends."""
-    visible = "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf"))
-    return visible.replace("<", "‹").replace(">", "›")
+    return text.translate(_PLAIN)
+
+
+class _Plain(dict[int, str | None]):
+    """What `str.translate` makes of each character, worked out when it first comes: a prompt has thousands."""
+
+    def __missing__(self, code: int) -> str | None:
+        char = chr(code)
+        invisible = unicodedata.category(char) in ("Cc", "Cf") and char not in "\n\t"
+        self[code] = plain = None if invisible else char
+        return plain
+
+
+_PLAIN = _Plain({ord("<"): "‹", ord(">"): "›"})
 
 
 @cache

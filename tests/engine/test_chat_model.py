@@ -56,10 +56,10 @@ def chat(question: str) -> list[BaseMessage]:
     return [SystemMessage("Answer briefly."), HumanMessage(question)]
 
 
-def picture() -> dict[str, Any]:
+def picture(colour: str = "blue") -> dict[str, Any]:
     """A drawn slide, as LangChain hands pictures over."""
     slide = Image.new("RGB", (112, 112), "white")
-    ImageDraw.Draw(slide).rectangle((20, 20, 80, 60), fill="blue")
+    ImageDraw.Draw(slide).rectangle((20, 20, 80, 60), fill=colour)
     file = io.BytesIO()
     slide.save(file, "PNG")
     return {"type": "image", "base64": base64.b64encode(file.getvalue()).decode(), "mime_type": "image/png"}
@@ -140,6 +140,18 @@ def test_a_picture_reaches_the_model(llm: VLLMChatModel) -> None:
     patches = (112 // 28) ** 2  # the model reads 28 by 28 pixels as one token
     assert with_one >= alone + patches
     assert with_two - with_one >= patches
+
+
+def test_texts_and_pictures_are_answered_for_as_long_as_the_tests_of_a_worker_need(llm: VLLMChatModel) -> None:
+    """The model is what other tests take it for: it ends no answer by itself, says plain text, and looks at pictures."""
+    asked: list[Any] = [{"type": "text", "text": "What is this?"}]
+    contents = ["What is this?", [*asked, picture("red")], [*asked, picture("blue")], "What is this?"]
+    replies = [llm.invoke([HumanMessage(content)], max_tokens=300) for content in contents]
+    assert [reply.usage_metadata and reply.usage_metadata["output_tokens"] for reply in replies] == [300] * 4
+    assert {reply.response_metadata["finish_reason"] for reply in replies} == {"length"}
+    assert all(reply.text.isascii() and reply.text.isprintable() for reply in replies)
+    assert replies[0].text == replies[3].text
+    assert len({reply.text for reply in replies}) == 3, "it does not see the pictures"
 
 
 def test_no_address_is_fetched_for_a_caller(llm: VLLMChatModel) -> None:

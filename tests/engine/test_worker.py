@@ -1,6 +1,7 @@
 """A worker with a real engine in it: what people see of it, and what happens when something is killed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import pytest
 
 from tests.support import keys_without_ttl, wait_for
 from vidask import Answer, Client, Job, JobCancelled, JobExpired, JobFailed, Message, Sampling, read_subtitles
-from worker.embedded import redis_server, worker_process
+from worker.embedded import child_process, redis_server, worker_process
 
 LECTURE = Path(__file__).parents[2] / "examples" / "lectures" / "01-decision-trees.srt"
+WORKER = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
 HISTORY = [Message("user", "What is a decision tree?"), Message("assistant", "A model that asks questions.")]
 SHORT = Sampling(max_tokens=16)
 LONG = Sampling(max_tokens=4_096)
@@ -34,9 +36,9 @@ class Running:
     def ask(self, question: str, sampling: Sampling = SHORT, deadline_s: float | None = None) -> Job[Answer]:
         return self.client.ask(question, video_ids=["trees"], sampling=sampling, deadline_s=deadline_s)
 
-    def ask_for_long(self, n: int) -> list[Job[Answer]]:
+    def ask_for_long(self, n: int, sampling: Sampling = LONG) -> list[Job[Answer]]:
         """Questions whose answers take a while, being answered."""
-        jobs = [self.ask(f"Tell all there is to tell. ({number})", LONG) for number in range(n)]
+        jobs = [self.ask(f"Tell all there is to tell. ({number})", sampling) for number in range(n)]
         wait_for("they are being answered", lambda: {job.status() for job in jobs} == {"running"})
         return jobs
 
@@ -45,8 +47,14 @@ class Running:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def engine(self) -> psutil.Process:
-        [core] = [child for child in self.children() if "EngineCore" in child.name() + "".join(child.cmdline())]
+        [core] = engines(self.process)
         return core
+
+
+def engines(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The process of a worker's engine, from the moment on when it makes the engine."""
+    below = psutil.Process(worker.pid).children(recursive=True)
+    return [process for process in below if "EngineCore" in process.name() + "".join(process.cmdline())]
 
 
 @contextmanager
@@ -71,7 +79,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def running(redis_url: str, tmp_path_factory: pytest.TempPathFactory, engine_env: dict[str, str]) -> Iterator[Running]:
     with started(redis_url, tmp_path_factory.mktemp("worker"), engine_env) as running:
         yield running
-        assert running.process.poll() is None, running.log.read_text()[-3000:]
+        assert running.process.poll() in (None, 0), running.log.read_text()[-3000:]
 
 
 @pytest.fixture
@@ -142,39 +150,41 @@ def test_a_question_of_twenty_thousand_tokens_is_refused_and_its_neighbours_are_
     assert all(job.result(timeout_s=60).text for job in neighbours)
 
 
-def test_the_engine_is_killed_and_a_new_worker_finishes_the_jobs(
+def test_a_second_sigterm_gives_the_jobs_back_and_leaves(running: Running) -> None:
+    """The last one for this worker, which the stories above have shared."""
+    jobs = running.ask_for_long(2)
+    running.process.send_signal(signal.SIGTERM)
+    wait_for("it has heard it", lambda: "Warm shutdown" in running.log.read_text())
+    running.process.send_signal(signal.SIGTERM)
+    running.process.wait(timeout=20)
+    assert [job.status() for job in jobs] == ["running", "running"], (
+        "neither failed nor finished: another worker's turn"
+    )
+
+
+def test_the_engine_is_killed_and_the_next_worker_finishes_the_jobs_though_its_whole_group_hears_sigterm(
     own: Running, tmp_path: Path, engine_env: dict[str, str]
 ) -> None:
-    jobs = own.ask_for_long(3)
+    jobs = own.ask_for_long(3, Sampling(max_tokens=2_000))  # seconds, not half a minute: they are waited for
     children = own.children()
     own.engine().kill()
     assert own.process.wait(timeout=60) not in (0, None), "a supervisor sees that it failed"
     wait_for("nothing of it is left", lambda: gone(children))
-    assert "the engine's process has ended; it gives its jobs back and leaves" in own.log.read_text()
+    said_before = own.log.read_text()
+    assert "the engine's process has ended; it gives its jobs back and leaves" in said_before
     assert {job.status() for job in jobs} == {"running"}, "none of them failed"
+
     url = own.client._url  # noqa: SLF001  where its queue is
-    with started(url, tmp_path, engine_env):
-        assert all(job.result(timeout_s=120).usage.completion_tokens for job in jobs)
-
-
-def test_sigterm_lets_the_answers_be_finished_also_where_the_whole_group_hears_it(own: Running) -> None:
-    jobs = own.ask_for_long(2)
-    children = own.children()
-    os.killpg(own.process.pid, signal.SIGTERM)  # as Ctrl-C and some supervisors do
-    assert own.process.wait(timeout=120) == 0
-    assert [job.status() for job in jobs] == ["succeeded", "succeeded"]
-    wait_for("nothing of it is left", lambda: gone(children))
-
-
-def test_a_second_sigterm_gives_the_jobs_back_and_leaves(own: Running) -> None:
-    jobs = own.ask_for_long(2)
-    own.process.send_signal(signal.SIGTERM)
-    wait_for("it has heard it", lambda: "Warm shutdown" in own.log.read_text())
-    own.process.send_signal(signal.SIGTERM)
-    own.process.wait(timeout=20)
-    assert [job.status() for job in jobs] == ["running", "running"], (
-        "neither failed nor finished: another worker's turn"
-    )
+    with started(url, tmp_path, engine_env) as next_worker:
+        children = next_worker.children()
+        wait_for("it answers them", lambda: not is_idle(next_worker))
+        assert {job.status() for job in jobs} == {"running"}, "it was too quick for this story"
+        os.killpg(next_worker.process.pid, signal.SIGTERM)  # as Ctrl-C and some supervisors do
+        assert next_worker.process.wait(timeout=120) == 0
+        assert {job.status() for job in jobs} == {"succeeded"}
+        wait_for("nothing of it is left", lambda: gone(children))
+    said = own.log.read_text().removeprefix(said_before)
+    assert re.search(r"engine: closing; .* prompt tokens \([1-9]\d?% from the prefix cache\)", said), said[-3000:]
 
 
 def test_kill_minus_nine_leaves_nothing_behind(own: Running) -> None:
@@ -185,15 +195,26 @@ def test_kill_minus_nine_leaves_nothing_behind(own: Running) -> None:
     wait_for("nothing of it is left", lambda: gone(children))
 
 
+def test_sigterm_while_the_engine_starts_ends_the_worker_at_once(tmp_path: Path, engine_env: dict[str, str]) -> None:
+    with ExitStack() as stack:
+        env = engine_env | {"VIDASK_REDIS_URL": stack.enter_context(redis_server(tmp_path / "redis"))}
+        env |= {"VIDASK_CHROMA_PATH": str(tmp_path / "chroma")}
+        worker = stack.enter_context(child_process(WORKER, env=env, log=tmp_path / "worker.log"))
+        wait_for("the engine is being made", lambda: engines(worker), limit_s=120)
+        children = psutil.Process(worker.pid).children(recursive=True)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=5) == 128 + signal.SIGTERM
+        wait_for("nothing of it is left", lambda: gone(children))
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_worker_with_one_line(
     tmp_path: Path, engine_env: dict[str, str]
 ) -> None:
-    command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
     with ExitStack() as stack:
         env = {**os.environ, **engine_env, "VLLM_MODEL_PATH": str(tmp_path / "nowhere")}
         env |= {"VIDASK_REDIS_URL": stack.enter_context(redis_server(tmp_path / "redis"))}
         env |= {"VIDASK_CHROMA_PATH": str(tmp_path / "chroma")}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(WORKER, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("vidask worker:")]

@@ -327,3 +327,22 @@ def test_a_server_that_is_down_is_named_with_what_to_do(scheme: str) -> None:
     assert str(error.value).startswith(f"Chroma at {url} does not answer")
     assert "VIDASK_CHROMA_URL" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_video_that_another_worker_forgot_and_indexed_anew_is_found_as_it_is_now(settings: Settings) -> None:
+    with open_chroma(settings) as client:
+        _forget_and_index_anew(*(ChromaStore(client, embedding_model="minilm") for _ in range(2)))
+
+
+def _forget_and_index_anew(one: ChromaStore, another: ChromaStore) -> None:
+    old, new = chunk("old", 0.0), chunk("new", 0.0)
+    one.replace("default", "talk", [old[0]], [old[1]])
+    assert names(one.search("default", QUESTION, video_ids=["talk"])) == ["old"]
+    another.forget("default", "talk")
+    with pytest.raises(UnknownVideo):
+        one.search("default", QUESTION, video_ids=["talk"])
+    another.replace("default", "talk", [new[0]], [new[1]])
+    assert names(one.search("default", QUESTION, video_ids=["talk"])) == ["new"]
+    another.forget("default", "talk")
+    another.replace("default", "talk", [old[0]], [old[1]])
+    assert names(one.search("default", QUESTION, video_ids=["talk"])) == ["old"], "also where it never looked meanwhile"
