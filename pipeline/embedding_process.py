@@ -7,6 +7,7 @@ has it, and the loop that feeds the engine would wait in turn (`docs/benchmarks.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 from multiprocessing.connection import Connection
 from typing import Any
@@ -83,6 +84,8 @@ def _serve(pipe: Connection, model: str, device: str) -> None:
     """The process: load, then embed what comes until nobody is there to send."""
     leave_process_group()
     end_with_parent()
+    # torch's threads otherwise wait for each other by spinning, and take from the engine several times the CPU that they use.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     try:
         embeddings = load_embeddings(model, device=device)
     except InvalidSettings as error:

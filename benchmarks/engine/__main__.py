@@ -94,7 +94,7 @@ def _arguments() -> argparse.Namespace:
 
 def _parts(text: str) -> list[str]:
     parts = text.split(",")
-    if unknown := set(parts) - {*PARTS, *MEASUREMENTS}:
+    if unknown := {name for part in parts for name in part.split("+")} - {*PARTS, *MEASUREMENTS}:
         msg = f"{', '.join(sorted(unknown))}: no such part; there are {', '.join((*PARTS, *MEASUREMENTS))}"
         raise argparse.ArgumentTypeError(msg)
     return parts

@@ -18,7 +18,7 @@ def arrivals_s(options: Options) -> list[float]:
     """When each question comes, seconds from the begin: at random, at half of what the whole system was measured to bear."""
     rate, chance = options.found("system")["jobs_per_s"] / 2, random.Random(0)  # noqa: S311
     at_s = itertools.accumulate(chance.expovariate(rate) for _ in range(min(options.jobs, MAX_ARRIVALS)))
-    return list(itertools.takewhile(lambda at: at < _ARRIVING_S, at_s))
+    return [next(at_s), *itertools.takewhile(lambda at: at < _ARRIVING_S, at_s)]
 
 
 def first_tokens(taken_s: Sequence[float], at_s: Sequence[float]) -> dict[str, float]:

@@ -179,7 +179,8 @@ class Engine:
             task.cancel()
 
     async def _shut_down(self) -> None:
-        await asyncio.to_thread(self._llm.shutdown)
+        """On the loop itself, and so before vLLM's own tasks there see the engine's end and take it for its death."""
+        self._llm.shutdown()
 
 
 @contextmanager

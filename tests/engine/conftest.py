@@ -15,7 +15,16 @@ ON_THE_CPU = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
 }
-VLLM_CONFIG = {"dtype": "float32", "enforce_eager": True, "max_model_len": 8192, "max_num_seqs": 16}
+#: The model in the EngineCore's own process, as on one GPU. By itself vLLM's CPU build puts it into another one, which takes ten
+#: seconds more to start; "mp" does so anywhere.
+IN_ONE_PROCESS = {"distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor"}
+VLLM_CONFIG = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": 8192,
+    "max_num_seqs": 16,
+    **IN_ONE_PROCESS,
+}
 
 os.environ.update(ON_THE_CPU)  # for the engines of this process: vllm reads some of it when it is imported
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from benchmarks.engine.shapes import write_shape
-from tests.engine.conftest import ON_THE_CPU
+from tests.engine.conftest import IN_ONE_PROCESS, ON_THE_CPU
 
 ROOT = Path(__file__).parents[2]
-JOBS = 6
-ENGINE = {"enforce_eager": True, "max_num_seqs": 8}
+JOBS = 4
+ENGINE = {"enforce_eager": True, "max_num_seqs": 4, **IN_ONE_PROCESS}
 
 
 def test_the_benchmark_of_the_engine_measures_everything_and_prints_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A worker with a real engine in it: what people see of it, and what happens when something is killed."""
 
+import json
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.engine.conftest import VLLM_CONFIG
 from tests.support import keys_without_ttl, wait_for
 from vidask import Answer, Client, Job, JobCancelled, JobExpired, JobFailed, Message, Sampling, read_subtitles
 from worker.embedded import child_process, redis_server, worker_process
@@ -80,13 +82,6 @@ def running(redis_url: str, tmp_path_factory: pytest.TempPathFactory, engine_env
     with started(redis_url, tmp_path_factory.mktemp("worker"), engine_env) as running:
         yield running
         assert running.process.poll() in (None, 0), running.log.read_text()[-3000:]
-
-
-@pytest.fixture
-def own(tmp_path: Path, engine_env: dict[str, str]) -> Iterator[Running]:
-    """A worker that the test may kill, on a Redis of its own."""
-    with redis_server(tmp_path / "redis") as url, started(url, tmp_path, engine_env) as running:
-        yield running
 
 
 def is_idle(running: Running) -> bool:
@@ -163,36 +158,40 @@ def test_a_second_sigterm_gives_the_jobs_back_and_leaves(running: Running) -> No
 
 
 def test_the_engine_is_killed_and_the_next_worker_finishes_the_jobs_though_its_whole_group_hears_sigterm(
-    own: Running, tmp_path: Path, engine_env: dict[str, str]
+    tmp_path: Path, engine_env: dict[str, str]
 ) -> None:
-    jobs = own.ask_for_long(3, Sampling(max_tokens=2_000))  # seconds, not half a minute: they are waited for
-    children = own.children()
-    own.engine().kill()
-    assert own.process.wait(timeout=60) not in (0, None), "a supervisor sees that it failed"
-    wait_for("nothing of it is left", lambda: gone(children))
-    said_before = own.log.read_text()
-    assert "the engine's process has ended; it gives its jobs back and leaves" in said_before
-    assert {job.status() for job in jobs} == {"running"}, "none of them failed"
-
-    url = own.client._url  # noqa: SLF001  where its queue is
-    with started(url, tmp_path, engine_env) as next_worker:
-        children = next_worker.children()
-        wait_for("it answers them", lambda: not is_idle(next_worker))
-        assert {job.status() for job in jobs} == {"running"}, "it was too quick for this story"
-        os.killpg(next_worker.process.pid, signal.SIGTERM)  # as Ctrl-C and some supervisors do
-        assert next_worker.process.wait(timeout=120) == 0
-        assert {job.status() for job in jobs} == {"succeeded"}
+    with redis_server(tmp_path / "redis") as url, started(url, tmp_path, engine_env) as first:
+        jobs = first.ask_for_long(3, Sampling(max_tokens=2_000))  # seconds, not half a minute: they are waited for
+        children = first.children()
+        first.engine().kill()
+        assert first.process.wait(timeout=60) not in (0, None), "a supervisor sees that it failed"
         wait_for("nothing of it is left", lambda: gone(children))
-    said = own.log.read_text().removeprefix(said_before)
-    assert re.search(r"engine: closing; .* prompt tokens \([1-9]\d?% from the prefix cache\)", said), said[-3000:]
+        said = first.log.read_text()
+        assert "the engine's process has ended; it gives its jobs back and leaves" in said
+        assert {job.status() for job in jobs} == {"running"}, "none of them failed"
+
+        with started(url, tmp_path, engine_env) as second:
+            children = second.children()
+            wait_for("it answers them", lambda: not is_idle(second))
+            assert {job.status() for job in jobs} == {"running"}, "it was too quick for this story"
+            os.killpg(second.process.pid, signal.SIGTERM)  # as Ctrl-C and some supervisors do
+            assert second.process.wait(timeout=120) == 0
+            assert {job.status() for job in jobs} == {"succeeded"}
+            wait_for("nothing of it is left", lambda: gone(children))
+        said = second.log.read_text().removeprefix(said)
+    assert re.search(r"engine: closing; .* tokens \([1-9]\d?% from the prefix cache\)", said), said[-3000:]
 
 
-def test_kill_minus_nine_leaves_nothing_behind(own: Running) -> None:
-    own.ask_for_long(1)
-    children = own.children()
-    assert len(children) >= 2, "the engine's process and the embedding model's"
-    own.process.kill()
-    wait_for("nothing of it is left", lambda: gone(children))
+def test_kill_minus_nine_leaves_nothing_behind_of_an_engine_of_several_processes(
+    tmp_path: Path, engine_env: dict[str, str]
+) -> None:
+    env = engine_env | {"VLLM_CONFIG": json.dumps({**VLLM_CONFIG, "distributed_executor_backend": "mp"})}
+    with redis_server(tmp_path / "redis") as url, started(url, tmp_path, env) as own:
+        own.ask_for_long(1)
+        children = own.children()
+        assert own.engine().children(), "the model's process is below the engine's"
+        own.process.kill()
+        wait_for("nothing of it is left", lambda: gone(children))
 
 
 def test_sigterm_while_the_engine_starts_ends_the_worker_at_once(tmp_path: Path, engine_env: dict[str, str]) -> None:
