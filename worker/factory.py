@@ -56,6 +56,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_concurrency": _concurrency(settings),
         "worker_prefetch_multiplier": 1,  # with late acks: no more messages taken than threads, the rest keeps its order
         "task_acks_late": True,
+        "result_backend_thread_safe": True,  # else each thread makes one of its own at its first job, and looks for plugins
         "broker_connection_retry_on_startup": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # threads cannot be cancelled; the claim keeps others away
     }
