@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-PARTS = ("queue", "search", "retrieval", "startup")
+PARTS = ("queue", "search", "retrieval", "prefix", "startup")
 
 
 def main() -> int:

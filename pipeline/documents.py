@@ -6,11 +6,13 @@
 | `kind` | `transcript` |
 | `start_s`, `end_s` | when it is said, seconds |
 | `cues` | `[[start_s, end_s, offset of the cue's text], …]` |
+| `rank` | of what was found for a question: how near it is, 0 the nearest; not kept |
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from langchain_core.documents import Document
 
@@ -37,6 +39,13 @@ def _document(video_id: str, position: int, chunk: Chunk) -> Document:
             "cues": [list(cue) for cue in chunk.cues],
         },
     )
+
+
+def in_order(found: Sequence[Document]) -> list[Document]:
+    """What was found, nearest first, in the order of the videos' ids and of what is said in them; each with its `rank`."""
+    for rank, document in enumerate(found):
+        document.metadata["rank"] = rank
+    return sorted(found, key=lambda document: (document.metadata["video_id"], document.metadata["start_s"]))
 
 
 def video_digest(video_id: str) -> str:

@@ -12,6 +12,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict
 
+from pipeline.documents import in_order
 from pipeline.store import ChromaStore
 
 
@@ -19,7 +20,10 @@ class VideoRetriever(BaseRetriever):
     """Embeds a question and finds the chunks nearest to it.
 
     `retriever.invoke(question, tenant=…, video_ids=[…], start_s=…, end_s=…, top_k=…)` returns documents with the metadata
-    that `pipeline.documents` describes, nearest first; all but the tenant may be left out.
+    that `pipeline.documents` describes, in the order in which they are said; all but the tenant may be left out.
+
+    Not nearest first: of many questions on one video, far more prompts then begin alike, and an engine's prefix cache has the
+    beginning already (`docs/benchmarks.md`). How near each is, `rank` says.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -38,7 +42,7 @@ class VideoRetriever(BaseRetriever):
         **limits: Any,
     ) -> list[Document]:
         vector = self.embeddings.embed_query(query)
-        return self.store.search(tenant, vector, video_ids=video_ids, **limits)
+        return in_order(self.store.search(tenant, vector, video_ids=video_ids, **limits))
 
     async def _aget_relevant_documents(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -50,4 +54,4 @@ class VideoRetriever(BaseRetriever):
         **limits: Any,
     ) -> list[Document]:
         vector = await self.embeddings.aembed_query(query)
-        return await asyncio.to_thread(self.store.search, tenant, vector, video_ids=video_ids, **limits)
+        return in_order(await asyncio.to_thread(self.store.search, tenant, vector, video_ids=video_ids, **limits))

@@ -75,7 +75,7 @@ def get_response(
 
     Args:
         question: one that stands alone.
-        documents: the excerpts, best first, with the metadata of `pipeline.documents`.
+        documents: the excerpts, in the order in which they are numbered, with the metadata of `pipeline.documents`.
         llm: any LangChain chat model.
         sampling: how the answer is decoded.
     """

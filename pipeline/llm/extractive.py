@@ -123,7 +123,7 @@ def quote(question: str, documents: Sequence[Document]) -> str:
 def _scored(question: str, documents: Sequence[Document]) -> Iterator[_Sentence]:
     """Every sentence with the weight of the question's words in it, rare words weighing more, nearer documents as well."""
     placed = [
-        (number, text, set(terms(text)))
+        (number, document.metadata.get("rank", number - 1), text, set(terms(text)))
         for number, document in enumerate(documents, start=1)
         for text in sentences(document.page_content)
         if _is_statement(text)
@@ -133,9 +133,9 @@ def _scored(question: str, documents: Sequence[Document]) -> Iterator[_Sentence]
         term: share * math.log(1 + len(placed) / counted[term]) for term, share in _asked(question) if term in counted
     }
     most = sum(asked.values()) or 1.0
-    for number, text, said in placed:
+    for number, rank, text, said in placed:
         overlap = sum(weight for term, weight in asked.items() if term in said) / most
-        gain = _fits_the_kind_of_question(question, text) + _RANK_GAIN / 2 ** (number - 1)
+        gain = _fits_the_kind_of_question(question, text) + _RANK_GAIN / 2**rank
         yield _Sentence(overlap + gain, number, text)
 
 

@@ -13,9 +13,11 @@ import pytest
 from chromadb.api import ClientAPI
 from chromadb.api.models.Collection import Collection
 from langchain_core.documents import Document
+from langchain_core.embeddings import FakeEmbeddings
 
 from config import Settings
 from pipeline.chroma import open_chroma
+from pipeline.retriever import VideoRetriever
 from pipeline.store import ChromaStore
 from vidask.errors import InvalidSettings, StoreUnavailable, UnknownVideo
 
@@ -346,3 +348,20 @@ def _forget_and_index_anew(one: ChromaStore, another: ChromaStore) -> None:
     another.forget("default", "talk")
     another.replace("default", "talk", [old[0]], [old[1]])
     assert names(one.search("default", QUESTION, video_ids=["talk"])) == ["old"], "also where it never looked meanwhile"
+
+
+def test_what_is_found_stands_in_the_order_in_which_it_is_said_and_knows_how_near_it_is(settings: Settings) -> None:
+    late, middle, early = chunk("late", 0.0, 90.0), chunk("middle", 20.0, 50.0), chunk("early", 40.0, 10.0)
+    chunks = [late, middle, early, chunk("far away", 170.0, 0.0)]
+    with open_chroma(settings) as client:
+        store = ChromaStore(client, embedding_model="minilm")
+        store.replace("default", "talk", [document for document, _ in chunks], [vector for _, vector in chunks])
+        retriever = VideoRetriever(embeddings=_AlwaysTheQuestion(size=2), store=store)
+        found = retriever.invoke("Why?", tenant="default", top_k=3)
+    assert names(found) == ["early", "middle", "late"]
+    assert [document.metadata["rank"] for document in found] == [2, 1, 0]
+
+
+class _AlwaysTheQuestion(FakeEmbeddings):
+    def embed_query(self, text: str) -> list[float]:
+        return QUESTION
