@@ -363,5 +363,5 @@ def test_what_is_found_stands_in_the_order_in_which_it_is_said_and_knows_how_nea
 
 
 class _AlwaysTheQuestion(FakeEmbeddings):
-    def embed_query(self, text: str) -> list[float]:
+    def embed_query(self, text: str) -> list[float]:  # noqa: ARG002  whatever is asked
         return QUESTION
