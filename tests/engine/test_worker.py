@@ -90,7 +90,14 @@ def is_idle(running: Running) -> bool:
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return not any(lives(process) for process in processes)
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two looks
+        return False
 
 
 def test_a_follow_up_is_rewritten_and_answered_by_the_model(running: Running) -> None:
