@@ -113,7 +113,7 @@ def test_a_conversation_is_kept_in_a_file(vidask: Terminal) -> None:
     second = vidask("ask", "And why does it overfit?", "--history", "talk.json")
     assert "is a model that predicts" in first.stdout
     assert "every leaf holds a single example" in second.stdout
-    assert re.search(r"^\[1\]\t\[01-decision-trees 03:\d\d–03:\d\d\]\t", second.stdout, re.MULTILINE)
+    assert re.search(r"^\[\d\]\t\[01-decision-trees 03:\d\d–03:\d\d\]\t", second.stdout, re.MULTILINE)
     turns = json.loads((vidask.folder / "talk.json").read_text())
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user", "assistant"]
 
