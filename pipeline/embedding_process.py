@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -25,13 +24,12 @@ _END_S = 10.0
 class EmbeddingProcess(Embeddings):
     """`load_embeddings` of the same arguments, elsewhere: it loads while this process goes on, until `wait_ready`.
 
-    Safe to call from several threads; one batch is embedded at a time.
+    For one thread: `GatheredEmbeddings` stands before it, and gathers the texts of the others.
     """
 
     def __init__(self, model: str, *, device: str) -> None:
         spawn = multiprocessing.get_context("spawn")  # torch does not survive a fork
         self._pipe, theirs = spawn.Pipe()
-        self._one_at_a_time = threading.Lock()
         self._process = spawn.Process(target=_serve, args=(theirs, model, device), name="embeddings", daemon=True)
         self._process.start()
         theirs.close()  # so that its end is noticed here as the end of the pipe
@@ -51,13 +49,12 @@ class EmbeddingProcess(Embeddings):
         Raises:
             ModelDied: the process has ended.
         """
-        with self._one_at_a_time:
-            try:
-                self._pipe.send(texts)
-            except OSError as error:
-                raise self._died() from error
-            vectors: np.ndarray = self._receive()
-            return vectors.tolist()
+        try:
+            self._pipe.send(texts)
+        except OSError as error:
+            raise self._died() from error
+        vectors: np.ndarray = self._receive()
+        return vectors.tolist()
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of one text."""

@@ -84,15 +84,14 @@ def build_engine_args(settings: Settings) -> AsyncEngineArgs:
     """
     from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
 
-    arguments = engine_arguments(settings)
-    _check_device(_card())
+    arguments, gpu = engine_arguments(settings), _card()
+    _check_device(gpu)
     _check_names(arguments, [field.name for field in dataclasses.fields(AsyncEngineArgs)])
     with start_errors(settings):
         args = AsyncEngineArgs(**arguments)
     _check_dtype(args.dtype)
     _check_quantization(args.quantization)
-    preset = preset_for(settings.gpu_profile, _card())
-    log.info("%s", describe_preset(preset, _card(), settings.engine_config))
+    log.info("%s", describe_preset(preset_for(settings.gpu_profile, gpu), gpu, settings.engine_config))
     return args
 
 

@@ -9,7 +9,7 @@ import ollama
 from langchain_ollama import ChatOllama
 from pydantic import SecretStr
 
-from pipeline.llm.remote_errors import RemoteChatModel, explained
+from pipeline.llm.remote_errors import RemoteChatModel, bearer, explained
 from vidask.errors import VidaskError
 
 #: The first question loads the model, and questions wait there for each other.
@@ -27,7 +27,7 @@ class OllamaChatModel(RemoteChatModel, ChatOllama):
     @classmethod
     def at(cls, url: str, model: str, *, api_key: SecretStr | None) -> Self:
         """The model of that name there. The key is for a proxy; Ollama itself has none."""
-        return cls(base_url=url, model=model, client_kwargs={"headers": headers(api_key), "timeout": _TIMEOUT})
+        return cls(base_url=url, model=model, client_kwargs={"headers": bearer(api_key), "timeout": _TIMEOUT})
 
     @property
     def model_name(self) -> str:
@@ -38,11 +38,6 @@ class OllamaChatModel(RemoteChatModel, ChatOllama):
         if isinstance(failure, ollama.ResponseError):
             return explained(str(self.base_url), failure.status_code, failure.error)
         return explained(str(self.base_url), None, str(failure) or type(failure).__name__)
-
-
-def headers(api_key: SecretStr | None) -> dict[str, str]:
-    """What each request carries."""
-    return {"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {}
 
 
 def listed(reply: Any) -> list[str]:

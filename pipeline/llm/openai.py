@@ -45,11 +45,6 @@ class OpenAIChatModel(RemoteChatModel, BaseChatOpenAI):
         return explained(str(self.openai_api_base), getattr(failure, "status_code", None), said or failure)
 
 
-def headers(api_key: SecretStr) -> dict[str, str]:
-    """What each request carries."""
-    return {"Authorization": f"Bearer {api_key.get_secret_value()}"}
-
-
 def listed(reply: Any) -> list[str]:
     """The names in the answer of `/models`."""
     return [model["id"] for model in reply["data"]]

@@ -6,7 +6,7 @@ line and does not fail every job.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
 from config import Settings
+from pipeline.llm.remote_errors import bearer
 from vidask.connection import redacted
 from vidask.errors import InvalidSettings
 
@@ -29,9 +30,9 @@ def load_ollama(settings: Settings) -> BaseChatModel:
         InvalidSettings: langchain-ollama is not installed, no Ollama answers there, or it has no such model.
     """
     with _package("langchain-ollama"):
-        from pipeline.llm.ollama import OllamaChatModel, headers, listed  # noqa: PLC0415
+        from pipeline.llm.ollama import OllamaChatModel, listed  # noqa: PLC0415
     url, model = _server(settings)
-    names = _look_up(f"{url}/api/tags", "Ollama", listed, headers=headers(settings.llm_api_key))
+    names = _look_up(f"{url}/api/tags", "Ollama", listed, api_key=settings.llm_api_key)
     if model not in names and f"{model}:latest" not in names:
         raise InvalidSettings(f"{_no_such_model(url, model, names)}; run: ollama pull {model}")
     return OllamaChatModel.at(url, model, api_key=settings.llm_api_key)
@@ -44,10 +45,10 @@ def load_openai(settings: Settings) -> BaseChatModel:
         InvalidSettings: langchain-openai is not installed, no such server answers there, or it has no such model.
     """
     with _package("langchain-openai"):
-        from pipeline.llm.openai import NO_KEY, OpenAIChatModel, headers, listed  # noqa: PLC0415
+        from pipeline.llm.openai import NO_KEY, OpenAIChatModel, listed  # noqa: PLC0415
     url, model = _server(settings)
     api_key = settings.llm_api_key or SecretStr(NO_KEY)
-    names = _look_up(f"{url}/models", "OpenAI-compatible server", listed, headers=headers(api_key))
+    names = _look_up(f"{url}/models", "OpenAI-compatible server", listed, api_key=api_key)
     if model not in names:
         raise InvalidSettings(f"{_no_such_model(url, model, names)}; set VIDASK_LLM_MODEL to one of them")
     return OpenAIChatModel.at(url, model, api_key=api_key)
@@ -66,12 +67,10 @@ def _server(settings: Settings) -> tuple[str, str]:
     return str(settings.llm_url).rstrip("/"), str(settings.llm_model)
 
 
-def _look_up(
-    url: str, kind: str, listed: Callable[[Any], list[str]], *, headers: Mapping[str, str] | None
-) -> list[str]:
+def _look_up(url: str, kind: str, listed: Callable[[Any], list[str]], *, api_key: SecretStr | None) -> list[str]:
     shown = redacted(url)
     try:
-        reply = httpx.get(url, headers=headers, timeout=_LOOK_UP_S)
+        reply = httpx.get(url, headers=bearer(api_key), timeout=_LOOK_UP_S)
         reply.raise_for_status()
         return listed(reply.json())
     except httpx.HTTPStatusError as error:

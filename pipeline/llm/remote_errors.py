@@ -11,6 +11,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from pydantic import SecretStr
 
 from vidask.connection import redacted
 from vidask.errors import InvalidJob, ModelUnavailable, VidaskError
@@ -77,6 +78,11 @@ class RemoteChatModel(BaseChatModel):
         with self._our_errors():
             async for chunk in super()._astream(messages, stop, run_manager, **kwargs):
                 yield chunk
+
+
+def bearer(api_key: SecretStr | None) -> dict[str, str]:
+    """The header that shows a server the key, where there is one."""
+    return {"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {}
 
 
 def explained(url: str, status: int | None, reason: object) -> VidaskError:
