@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     model_path: Annotated[str | None, Field(validation_alias="VLLM_MODEL_PATH")] = None
     engine_config: Annotated[dict[str, Any], Field(validation_alias="VLLM_CONFIG")] = {}
     trust_remote_code: bool = False
-    gpu_profile: Literal["auto", "40gb", "24gb", "20gb", "16gb"] = "auto"
+    gpu_profile: Literal["auto", "80gb", "40gb", "24gb", "20gb", "16gb"] = "auto"
     # From here on the order counts: each is checked against those above it.
     llm_backend: Annotated[Backend, Field(validate_default=True)] = cast("Backend", None)
     llm_model: Annotated[str | None, Field(validate_default=True)] = None

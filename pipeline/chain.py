@@ -68,7 +68,7 @@ class AnswerChain(Runnable[AskJob, Answer]):
         job, took = input, Timings()
         reader = (config or {}).get("configurable", {}).get("reader")
         with took.step("contextualize"):
-            rewritten = await acontextualize_query(job.question, job.history, llm=self._llm, config=config)
+            rewritten = await acontextualize_query(job.question, job.history, llm=self._llm, config=_sooner(config))
         with took.step("retrieve"):
             documents = await self._retriever.ainvoke(rewritten.question, **_limits(job))
         with took.step("respond"):
@@ -89,6 +89,14 @@ class AnswerChain(Runnable[AskJob, Answer]):
             timings_s=took.seconds,
             model=_name(self._llm),
         )
+
+
+def _sooner(config: RunnableConfig | None) -> RunnableConfig | None:
+    """A question is rewritten before others are answered: it is short, and its job still has its own answer to wait for."""
+    metadata = (config or {}).get("metadata", {})
+    if config is None or "priority" not in metadata:
+        return config
+    return {**config, "metadata": {**metadata, "priority": metadata["priority"] - 1}}
 
 
 def _limits(job: AskJob) -> dict[str, Any]:

@@ -28,7 +28,8 @@ MAX_BATCH = 16
 #: own threads, say), made MiniLM many times slower than a single thread: 4 instead of 67 questions/s on two cores
 #: (`docs/benchmarks.md`).
 _CORES_PER_THREAD = 2
-
+#: Sixteen questions are too little work to share among more.
+_MOST_THREADS = 4
 
 _Waiting = tuple[str, "Future[list[float]]"]
 
@@ -50,7 +51,7 @@ def load_embeddings(model: str = MINILM, *, device: str = "cpu") -> Embeddings:
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
     disable_progress_bar()  # of the weights, which are there in a moment and would be half of the worker's log
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // _CORES_PER_THREAD))
+    torch.set_num_threads(min(_MOST_THREADS, max(1, (os.cpu_count() or 1) // _CORES_PER_THREAD)))
     try:
         return _SentenceEmbeddings(
             SentenceTransformer(str(_minilm_folder()) if model == MINILM else model, device=device)

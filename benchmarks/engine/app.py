@@ -16,8 +16,9 @@ from typing import Any, cast
 from langchain_core.messages import HumanMessage
 
 from benchmarks.engine.options import Options
-from benchmarks.engine.straight import first_outputs_s
+from benchmarks.engine.straight import all_answered_s, first_outputs_s
 from benchmarks.engine.tasks import (
+    ALONE,
     DESCRIBE,
     DESCRIBED_TOKENS,
     DESCRIPTIONS_BEGUN,
@@ -71,6 +72,13 @@ def straight(at_s: list[float]) -> list[float]:
     """Seconds to the first token of the prompts of part `bound`, come at these times."""
     engine = _llm().engine
     return engine.loop.run(first_outputs_s(engine._llm, at_s, _options.found("prompts")))  # noqa: SLF001  likewise
+
+
+@app.task(name=ALONE, ignore_result=False)
+def alone() -> float:
+    """Seconds in which the engine itself answers all prompts of part `bound`, with as many in flight as the worker holds."""
+    engine, prompts = _llm().engine, _options.found("prompts")
+    return engine.loop.run(all_answered_s(engine._llm, prompts, _options.in_flight))  # noqa: SLF001  likewise
 
 
 @cache

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from vllm import SamplingParams
+from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -23,16 +24,41 @@ async def first_outputs_s(llm: AsyncLLM, at_s: Sequence[float], prompts: Sequenc
     return await asyncio.gather(*waiting)
 
 
+async def all_answered_s(llm: AsyncLLM, prompts: Sequence[dict[str, Any]], in_flight: int) -> float:
+    """Seconds until all are answered, so many at a time; nothing is looked up between a rewriting and its answer."""
+    places = asyncio.Semaphore(in_flight)
+
+    async def answered(prompt: dict[str, Any]) -> None:
+        async with places:
+            async for _ in _outputs(llm, prompt, RequestOutputKind.FINAL_ONLY):
+                pass
+
+    begun = time.perf_counter()
+    await asyncio.gather(*map(answered, prompts))
+    return time.perf_counter() - begun
+
+
 async def _first_output_s(llm: AsyncLLM, prompt: dict[str, Any]) -> float:
-    begun, name = time.perf_counter(), f"straight-{time.perf_counter_ns()}"
-    if prompt["rewriting"]:
-        rewriting = SamplingParams(
-            temperature=0.0, max_tokens=REWRITING_TOKENS, output_kind=RequestOutputKind.FINAL_ONLY
-        )
-        async for _ in llm.generate({"prompt_token_ids": prompt["rewriting"]}, rewriting, f"{name}-rewriting"):
-            pass
-    answer = SamplingParams(temperature=0.0, max_tokens=ANSWER_TOKENS, output_kind=RequestOutputKind.DELTA)
-    first_s = 0.0
-    async for _ in llm.generate({"prompt_token_ids": prompt["answer"]}, answer, name):
+    begun, first_s = time.perf_counter(), 0.0
+    async for _ in _outputs(llm, prompt, RequestOutputKind.DELTA):
         first_s = first_s or time.perf_counter() - begun
     return first_s
+
+
+async def _outputs(
+    llm: AsyncLLM, prompt: dict[str, Any], kind: RequestOutputKind
+) -> AsyncGenerator[RequestOutput, None]:
+    """Those of the answer, after the rewriting where there is one."""
+    name = f"straight-{time.perf_counter_ns()}"
+    if prompt["rewriting"]:
+        rewriting = _sampling(REWRITING_TOKENS, RequestOutputKind.FINAL_ONLY)
+        async for _ in llm.generate({"prompt_token_ids": prompt["rewriting"]}, rewriting, f"{name}-rewriting"):
+            pass
+    async for output in llm.generate({"prompt_token_ids": prompt["answer"]}, _sampling(ANSWER_TOKENS, kind), name):
+        yield output
+
+
+def _sampling(max_tokens: int, kind: RequestOutputKind) -> SamplingParams:
+    return SamplingParams(
+        temperature=0.0, max_tokens=max_tokens, output_kind=kind, detokenize=kind is RequestOutputKind.DELTA
+    )

@@ -11,7 +11,7 @@ from benchmarks.engine.whole import MEASUREMENTS
 from benchmarks.figures import Figure
 
 #: Parts that answer questions as fast as they can.
-_THROUGHPUT = ("bound", "system", "http", "batches", "one", "account")
+_THROUGHPUT = ("bound", "system", "http", "batches", "one", "account", "alone")
 
 
 def lines(options: Options) -> Iterator[str]:
@@ -62,6 +62,8 @@ def _account(found: dict[str, Any]) -> Iterator[str]:
     for what in ("gil", "loop"):
         late = found[f"{what}_late_ms"]
         yield f"waiting for the {what}: mean {late['mean']:.1f} ms, p95 {late['p95']:.1f} ms"
-    yield f"engine: {found['engine_running_mean']:.0f} requests a step, idle {found['engine_idle_share']:.0%} of the time"
+    yield f"garbage collection: {found['gc_ms']['sum']:.0f} ms in all, {found['gc_ms']['longest']:.0f} ms the longest"
+    steps, running = found["engine_steps"], found["engine_running_mean"]
+    yield f"engine: {steps} steps, {running:.0f} requests a step, idle {found['engine_idle_share']:.0%} of the time"
     if found["gpu_idle_share"] is not None:
         yield f"GPU: idle {found['gpu_idle_share']:.0%} of the time"

@@ -15,6 +15,7 @@ from benchmarks.engine.system import System
 from vidask import keys
 from vidask.connection import celery_settings
 
+ALONE = "benchmarks.alone"
 DESCRIBE = "benchmarks.describe"
 FORGET = "benchmarks.forget"
 READ = "benchmarks.read"
@@ -29,6 +30,7 @@ DESCRIPTIONS_BEGUN = "vidask:benchmark:begun"
 
 _KEPT_S = 600
 _LIMIT_S = 120.0
+_ALONE_LIMIT_S = 900.0
 
 #: Unix seconds, and how many requests the engine ran from then on.
 Change = tuple[float, int]
@@ -56,6 +58,10 @@ class Tasks:
     def straight(self, at_s: Sequence[float]) -> list[float]:
         """Seconds to the first token of the prompts of part `bound`, come at these times to the engine itself."""
         return self._call(STRAIGHT, list(at_s), limit_s=at_s[-1] + _LIMIT_S)
+
+    def alone(self) -> float:
+        """Seconds in which the engine itself answers the prompts of part `bound`."""
+        return self._call(ALONE, limit_s=_ALONE_LIMIT_S)
 
     def wait_until_running(self, n: int) -> list[Change]:
         """Wait until the engine has had so many requests in a step; returns how their number changed until then.

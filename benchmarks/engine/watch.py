@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import threading
 import time
@@ -24,26 +25,34 @@ class Watch:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
+        self._collecting_since = time.perf_counter()
         self._forget()
         threading.Thread(target=self._look, name="watch", daemon=True).start()
+        gc.callbacks.append(self._look_at_collection)
         self._looking = engine.loop.submit(self._look_at_loop())
 
     def read(self) -> dict[str, Any]:
         """What was seen since the last call.
 
         Returns:
-            `running`: requests in the engine's last step; `changes`: `[[time, running], …]`, Unix seconds;
-            `running_mean`, `idle_share`: over the time; `gil_late_ms`, `loop_late_ms`: how much later than asked for a thread and
-            a coroutine came to their turn, `mean` and `p95`; `cpu_s`: CPU seconds so far by kind of thread.
+            `steps`: of the engine, since its start; `running`: requests in its last one; `changes`: `[[time, running], …]`, Unix
+            seconds; `running_mean`, `idle_share`: over the time; `gil_late_ms`, `loop_late_ms`: how much later than asked for a
+            thread and a coroutine came to their turn, `mean` and `p95`; `gc_ms`: what Python's garbage collector took with every
+            thread waiting, `sum` and `longest`; `cpu_s`: CPU seconds so far by kind of thread.
         """
         with self._lock:
             seen = {
+                "steps": self._engine.stats.steps,
                 "running": self._engine.stats.running,
                 "changes": self._changes,
                 "running_mean": sum(self._running) / max(1, len(self._running)),
                 "idle_share": self._running.count(0) / max(1, len(self._running)),
                 "gil_late_ms": _late(self._thread_late_s),
                 "loop_late_ms": _late(self._loop_late_s),
+                "gc_ms": {
+                    "sum": 1000 * sum(self._collections_s),
+                    "longest": 1000 * max(self._collections_s, default=0.0),
+                },
                 "cpu_s": _cpu_s(),
             }
             self._forget()
@@ -52,6 +61,7 @@ class Watch:
     def _forget(self) -> None:
         self._running: list[int] = []
         self._changes: list[tuple[float, int]] = []
+        self._collections_s: list[float] = []
         self._thread_late_s: list[float] = []
         self._loop_late_s: list[float] = []
 
@@ -67,6 +77,13 @@ class Watch:
                 if running != before:
                     self._changes.append((time.time(), running))
             before = running
+
+    def _look_at_collection(self, phase: str, _: object) -> None:
+        """Called by the collector, which runs once at a time."""
+        if phase == "start":
+            self._collecting_since = time.perf_counter()
+        else:
+            self._collections_s.append(time.perf_counter() - self._collecting_since)
 
     async def _look_at_loop(self) -> None:
         while True:

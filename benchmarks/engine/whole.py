@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from benchmarks.engine.account import account
+from benchmarks.engine.alone import alone
 from benchmarks.engine.cancel import cancel
 from benchmarks.engine.first_token import straight, through_queue
 from benchmarks.engine.full_load import full_load
@@ -23,6 +24,7 @@ Measure = Callable[[Options, System, Tasks], dict[str, Any]]
 MEASUREMENTS: dict[str, Measure] = {
     "system": full_load,
     "account": account,
+    "alone": alone,
     "ttft": through_queue,
     "ttft-engine": straight,
     "cancel": cancel,

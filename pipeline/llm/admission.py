@@ -2,7 +2,7 @@
 
 vLLM's priorities order what waits for a place. What has one already shares every step with the others, so a question beside 200
 captions is decoded as slowly as they are. Therefore less urgent requests have few places while anybody asks, and all of them when
-nobody does.
+nobody does: the first question sends away the newest of them, to come again. What they have read is in the prefix cache then.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ _SHARE = 8
 _LINGER_S = 1.0
 
 
+class Displaced(Exception):
+    """A request has to make room for somebody who asks; it is to wait for a place again."""
+
+
 class Admission:
     """Lets requests into one engine. For one event loop.
 
@@ -34,15 +38,25 @@ class Admission:
         self._urgent = 0
         self._others = 0
         self._quiet_at_s = 0.0
+        self._inside: list[asyncio.Timeout] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def place(self, priority: int) -> AbstractAsyncContextManager[None]:
-        """A place in the engine for the length of the block; waits for one where the request is not urgent."""
-        return self._urgent_place() if priority <= URGENT else self._other_place()
+    def place(self, priority: int, *, displaceable: bool = True) -> AbstractAsyncContextManager[None]:
+        """A place in the engine for the length of the block; waits for one where the request is not urgent.
+
+        Args:
+            priority: lower is more urgent.
+            displaceable: whether it can be begun anew. What somebody has read the beginning of cannot.
+
+        Raises:
+            Displaced: out of the block of one that is neither urgent nor to stay; what it awaits is cancelled.
+        """
+        return self._urgent_place() if priority <= URGENT else self._other_place(displaceable=displaceable)
 
     @asynccontextmanager
     async def _urgent_place(self) -> AsyncGenerator[None]:
         self._urgent += 1
+        self._make_room()
         try:
             yield
         finally:
@@ -52,13 +66,38 @@ class Admission:
             loop.call_later(_LINGER_S, self._let_in)
 
     @asynccontextmanager
-    async def _other_place(self) -> AsyncGenerator[None]:
+    async def _other_place(self, *, displaceable: bool) -> AsyncGenerator[None]:
         await self._turn()
         try:
-            yield
+            if displaceable:
+                async with self._for_now():
+                    yield
+            else:
+                yield
         finally:
             self._others -= 1
             self._let_in()
+
+    @asynccontextmanager
+    async def _for_now(self) -> AsyncGenerator[None]:
+        """The block, until `_make_room` ends it."""
+        stay = asyncio.timeout(None)
+        self._inside.append(stay)
+        try:
+            async with stay:
+                yield
+        except TimeoutError:
+            if stay.expired():
+                raise Displaced from None
+            raise
+        finally:
+            self._inside.remove(stay)
+
+    def _make_room(self) -> None:
+        """Those who came first stay, so that somebody always gets to the end."""
+        for stay in self._inside[self._few :]:
+            if stay.when() is None:
+                stay.reschedule(asyncio.get_running_loop().time())
 
     async def _turn(self) -> None:
         turn = asyncio.get_running_loop().create_future()

@@ -23,7 +23,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from pipeline.llm.admission import Admission
+from pipeline.llm.admission import Admission, Displaced
 from pipeline.llm.engine_process import MARK
 from pipeline.llm.engine_stats import EngineStats, recorder
 from pipeline.loop import EventLoopThread
@@ -86,7 +86,7 @@ class Engine:
             messages: in OpenAI's form, pictures as `data:` addresses.
             sampling: fields of vLLM's `SamplingParams`; what is not given is as the model's own generation config says.
             request_id: whose request it is, for vLLM's log; need not be unique.
-            priority: lower is more urgent; above 0 it may wait for a place (`pipeline.llm.admission`).
+            priority: lower is more urgent; above 0 it may wait for a place, and be begun anew (`pipeline.llm.admission`).
             deltas: yield new text as it is decoded, instead of one output at the end.
 
         Raises:
@@ -98,12 +98,17 @@ class Engine:
         with _our_errors():
             params = SamplingParams.from_optional(**{**self._default_sampling, **sampling, "output_kind": kind})
             prompt = await self._render(messages)
-        unique = f"{request_id}-{uuid4().hex[:8]}"
-        async with self._admission.place(priority):
-            with self._asking(), _our_errors():
-                async with aclosing(self._llm.generate(prompt, params, unique, priority=priority)) as outputs:
-                    async for output in outputs:
-                        yield output
+        while True:
+            unique = f"{request_id}-{uuid4().hex[:8]}"
+            try:
+                async with self._admission.place(priority, displaceable=not deltas):
+                    with self._asking(), _our_errors():
+                        async with aclosing(self._llm.generate(prompt, params, unique, priority=priority)) as outputs:
+                            async for output in outputs:
+                                yield output
+            except Displaced:
+                continue
+            return
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of tokens, without special ones."""

@@ -14,6 +14,7 @@ class EngineStats:
     """The engine's last step, and sums since its start.
 
     Attributes:
+        steps: steps so far.
         running: requests in the last step.
         peak_running: most requests in one step so far.
         waiting: requests that had no place in it.
@@ -23,6 +24,7 @@ class EngineStats:
         generated_tokens: tokens written so far.
     """
 
+    steps: int = 0
     running: int = 0
     peak_running: int = 0
     waiting: int = 0
@@ -67,6 +69,7 @@ class _RecordStats(PrometheusStatLogger):
     ) -> None:
         stats = self.stats
         if scheduler_stats is not None:
+            stats.steps += 1
             stats.running = scheduler_stats.num_running_reqs
             stats.peak_running = max(stats.peak_running, stats.running)
             stats.waiting = scheduler_stats.num_waiting_reqs

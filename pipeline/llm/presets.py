@@ -6,16 +6,17 @@ about 1.5 GiB that a step needs for itself, is the KV cache. A question with its
 
 | preset | card          | share | weights | KV cache | questions that fit | most at once | longest       |
 | ------ | ------------- | ----- | ------- | -------- | ------------------ | ------------ | ------------- |
-| 40gb   | 80 GiB (H100) | 0.90  | bf16    | 55 GiB   | 380                | 256          | 32,768 tokens |
+| 80gb   | 80 GiB (H100) | 0.90  | bf16    | 55 GiB   | 380                | 256          | 32,768 tokens |
 | 40gb   | 45 GiB (L40S) | 0.90  | bf16    | 23 GiB   | 160                | 256          | 32,768 tokens |
 | 24gb   | 22.5 GiB (A10, L4) | 0.90 | bf16 | 3.3 GiB  | 23                 | 64           | 16,384 tokens |
 | 20gb   | 20 GiB        | 0.92  | bf16    | 1.5 GiB  | 10                 | 32           | 8,192 tokens  |
 | 16gb   | 15 GiB (T4)   | 0.90  | AWQ     | 5.6 GiB  | 39                 | 32           | 8,192 tokens  |
 
 More at once than fit is no harm: vLLM starts a question when there is room for it. Fewer would leave room unused when questions are
-short or a smaller model is named. 16gb has no room for 7B in bf16, and a preset does not quantize: name a model that is quantized
-(AWQ, GPTQ) or smaller (Qwen2.5-VL-3B: 7 GiB). On a CPU nothing is chosen but a length and a number that fit into
-`VLLM_CPU_KVCACHE_SPACE=1`.
+short or a smaller model is named. A step reads 2,048 tokens of prompts at most, which is what vLLM chooses for an engine inside
+another program; 80gb has 8,192, its choice for a server on such a card. 16gb has no room for 7B in bf16, and a preset does not
+quantize: name a model that is quantized (AWQ, GPTQ) or smaller (Qwen2.5-VL-3B: 7 GiB). On a CPU nothing is chosen but a length and
+a number that fit into `VLLM_CPU_KVCACHE_SPACE=1`.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ CPU = _preset("cpu", 0, max_model_len=4096, max_num_seqs=16)
 
 #: Largest first. The driver counts up to a tenth less than the label says, where the card keeps memory for error correction.
 PRESETS = (
+    _preset(
+        "80gb", 70, max_model_len=32768, gpu_memory_utilization=0.90, max_num_seqs=256, max_num_batched_tokens=8192
+    ),
     _preset("40gb", 38, max_model_len=32768, gpu_memory_utilization=0.90, max_num_seqs=256),
     _preset("24gb", 22, max_model_len=16384, gpu_memory_utilization=0.90, max_num_seqs=64),
     _preset("20gb", 18, max_model_len=8192, gpu_memory_utilization=0.92, max_num_seqs=32),

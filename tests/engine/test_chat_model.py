@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import RunnableConfig
 from PIL import Image, ImageDraw
 
 from config import Settings
@@ -202,3 +203,23 @@ def test_the_more_urgent_goes_first(llm: VLLMChatModel) -> None:
     for asked in [*crowd, question]:
         asked.result(timeout=120)
     assert order.index("question") < 300
+
+
+def test_who_asks_beside_an_import_finds_room_and_the_import_says_what_it_would_have_said(llm: VLLMChatModel) -> None:
+    """The question sends most of the import away, in the middle of its answers; each is begun anew, and none is lost."""
+    urgent: RunnableConfig = {"metadata": {"priority": 0}}
+    indexing: RunnableConfig = {"metadata": {"priority": 9}}
+    texts = [f"caption {number}" for number in range(40)]
+
+    async def caption(text: str) -> str:
+        return (await llm.ainvoke(chat(text), indexing, max_tokens=200)).text
+
+    alone = llm.engine.loop.run(caption(texts[39]))
+    captions = [llm.engine.loop.submit(caption(text)) for text in texts]
+    wait_for("all of them are being written", lambda: llm.engine.stats.running == len(texts))
+    question = llm.engine.loop.submit(llm.ainvoke(chat("question?"), urgent, max_tokens=200))
+    wait_for("most of them have made room", lambda: 0 < llm.engine.stats.running <= 64 // 8 + 1)
+    assert question.result(timeout=60).text
+    said = [caption.result(timeout=120) for caption in captions]
+    assert len(said) == len(texts)
+    assert said[39] == alone

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from pipeline.llm import admission
-from pipeline.llm.admission import Admission
+from pipeline.llm.admission import Admission, Displaced
 
 PLACES = 16
 FEW = 2
@@ -19,12 +19,25 @@ class Engine:
     def __init__(self) -> None:
         self.admission = Admission(PLACES)
         self.inside = 0
+        self.displaced = 0
         self.leave = asyncio.Event()
 
-    async def caption(self) -> None:
-        async with self.admission.place(9):
-            self.inside += 1
+    async def caption(self, *, displaceable: bool = True) -> None:
+        """As `Engine.generate` asks for one: again, where it has to make room."""
+        while True:
+            try:
+                async with self.admission.place(9, displaceable=displaceable):
+                    await self._written()
+            except Displaced:
+                self.displaced += 1
+            else:
+                return
+
+    async def _written(self) -> None:
+        self.inside += 1
+        try:
             await self.leave.wait()
+        finally:
             self.inside -= 1
 
 
@@ -78,6 +91,44 @@ def test_a_moment_after_the_last_question_it_has_every_place_again(monkeypatch: 
         assert engine.inside == PLACES
         engine.leave.set()
         await asyncio.gather(*captions)
+
+    with_engine(story)
+
+
+def test_who_asks_beside_a_whole_import_has_it_make_room_and_it_is_finished_later() -> None:
+    async def story(engine: Engine) -> None:
+        captions = [asyncio.create_task(engine.caption()) for _ in range(PLACES)]
+        await settle()
+        async with engine.admission.place(0), engine.admission.place(0):
+            await settle()
+            assert engine.inside == FEW
+            assert engine.displaced == PLACES - FEW
+            assert not any(caption.done() for caption in captions)
+        engine.leave.set()
+        await asyncio.gather(*captions)
+
+    with_engine(story)
+
+
+def test_what_somebody_reads_along_is_not_begun_anew() -> None:
+    async def story(engine: Engine) -> None:
+        streams = [asyncio.create_task(engine.caption(displaceable=False)) for _ in range(PLACES)]
+        await settle()
+        async with engine.admission.place(0):
+            await settle()
+            assert engine.inside == PLACES
+        engine.leave.set()
+        await asyncio.gather(*streams)
+        assert engine.displaced == 0
+
+    with_engine(story)
+
+
+def test_a_caption_that_times_out_by_itself_is_not_begun_anew() -> None:
+    async def story(engine: Engine) -> None:
+        with pytest.raises(TimeoutError):
+            async with engine.admission.place(9):
+                raise TimeoutError
 
     with_engine(story)
 

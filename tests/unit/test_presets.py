@@ -14,6 +14,7 @@ from vidask.errors import InvalidSettings
 
 #: As the driver names and counts them.
 H100 = Gpu("NVIDIA H100 80GB HBM3", 81559 * 1024**2, 80 * GIB)
+L40S = Gpu("NVIDIA L40S", 46068 * 1024**2, 44 * GIB)
 RTX_4090 = Gpu("NVIDIA GeForce RTX 4090", 24564 * 1024**2, 23 * GIB)
 A10 = Gpu("NVIDIA A10", 23028 * 1024**2, 22 * GIB)
 RTX_A4500 = Gpu("NVIDIA RTX A4500", 20470 * 1024**2, 19 * GIB)
@@ -30,7 +31,8 @@ AWQ = ModelFiles("Qwen2.5-VL-7B-AWQ", QWEN_7B | {"quantization_config": {}}, {"I
 @pytest.mark.parametrize(
     ("gpu", "name"),
     [
-        (H100, "40gb"),
+        (H100, "80gb"),
+        (L40S, "40gb"),
         (RTX_4090, "24gb"),
         (A10, "24gb"),
         (RTX_A4500, "20gb"),

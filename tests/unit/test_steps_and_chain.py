@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.callbacks import BaseCallbackHandler, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatResult
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableConfig
 from pydantic import Field
 
 from pipeline.chain import AnswerChain
@@ -101,6 +103,20 @@ def test_an_answer_comes_with_what_it_cites_and_what_it_cost() -> None:
 
 
 # The chain.
+
+
+def test_a_question_is_rewritten_before_others_are_answered_and_the_model_is_told_so() -> None:
+    urgencies: list[int] = []
+
+    class Calls(BaseCallbackHandler):
+        def on_chat_model_start(self, *_: Any, metadata: dict[str, Any] | None = None, **__: Any) -> None:
+            urgencies.append((metadata or {})["priority"])
+
+    llm = model("Why does it overfit?", "Too many leaves [1].")
+    chain = AnswerChain(llm, FakeRetriever(found=[said("It has too many leaves.")]))
+    config: RunnableConfig = {"metadata": {"priority": 5}, "callbacks": [Calls()]}
+    asyncio.run(chain.ainvoke(AskJob(question="Why?", history=HISTORY), config))
+    assert urgencies == [4, 5]
 
 
 def test_a_question_passes_all_steps_and_its_answer_tells_of_each() -> None:
