@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.callbacks import BaseCallbackHandler, CallbackManagerForRetrieverRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForRetrieverRun,
+    BaseCallbackHandler,
+    CallbackManagerForRetrieverRun,
+)
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -64,6 +68,11 @@ class FakeRetriever(BaseRetriever):
         assert run_manager is not None
         self.asked.append((query, limits))
         return self.found
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **limits: Any
+    ) -> list[Document]:
+        return self._get_relevant_documents(query, run_manager=run_manager.get_sync(), **limits)
 
 
 # The steps, each alone.
