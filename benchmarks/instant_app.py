@@ -22,9 +22,8 @@ from langchain_core.retrievers import BaseRetriever
 from config import Settings
 from pipeline.chain import AnswerChain
 from pipeline.loop import EventLoopThread
-from worker.claims import Claims
 from worker.factory import create_app
-from worker.services import Services, open_answers, open_ledger
+from worker.services import Services, open_answers, open_claims, open_ledger
 from worker.videos import Videos
 
 PLAIN_TASK = "benchmarks.plain"
@@ -72,10 +71,10 @@ def open_instant_services(settings: Settings) -> Iterator[Services]:
     with closing(EventLoopThread("answers")) as loop:
         llm = _InstantChatModel()
         chain = AnswerChain(llm, _InstantRetriever())
-        with open_answers(chain, loop, ledger) as answers:
+        with open_answers(chain, loop, ledger) as answers, open_claims(settings, ledger, answers) as claims:
             yield Services(
                 ledger=ledger,
-                claims=Claims(ledger),
+                claims=claims,
                 videos=Videos(ledger.redis),
                 embeddings=DeterministicFakeEmbedding(size=4),
                 store=None,  # pyright: ignore[reportArgumentType]  questions never reach it here

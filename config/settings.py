@@ -45,6 +45,8 @@ class Settings(BaseSettings):
         llm_url: where that server is; Ollama's own address by default.
         llm_api_key: what that server asks for, if anything.
         concurrency: jobs in flight in this worker; None is 16, and with `vllm` half as many again as it answers at once.
+        lease_s: how long a worker may be silent before its jobs are given to others, seconds; the same for all workers.
+        grace_s: how long a worker that is told to stop goes on with the jobs it has, seconds; then it gives them back.
         log_level: of the worker's own log.
     """
 
@@ -73,6 +75,8 @@ class Settings(BaseSettings):
     llm_url: Annotated[str | None, Field(validate_default=True)] = None
     llm_api_key: SecretStr | None = None
     concurrency: Annotated[int | None, Field(ge=1, le=1024)] = None
+    lease_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
+    grace_s: Annotated[float, Field(ge=0, le=3600)] = 25.0
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("redis_url")

@@ -12,6 +12,7 @@ from vidask.connection import connect
 from vidask.jobs import Job
 from vidask.ledger import Ledger, Outcome
 from vidask.models import Answer
+from vidask.publishing import Publisher
 from worker.claims import Claim, Claims
 from worker.controls import Controls
 from worker.streams import Streams
@@ -22,7 +23,8 @@ class WorkerByHand:
 
     def __init__(self, url: str) -> None:
         self.ledger = Ledger(connect(url))
-        self.claims = Claims(self.ledger)
+        self.publisher = Publisher(url)
+        self.claims = Claims(self.ledger, self.publisher)
         self.loop = asyncio.new_event_loop()
         self.streams = Streams(self.ledger, self.loop)
         self.cancelled: list[str] = []
@@ -34,11 +36,9 @@ class WorkerByHand:
             on_reconnect=self._count,
         )
 
-    def claim(self, job: Job[Any], *, redelivered: bool = False) -> Claim:
+    def claim(self, job: Job[Any]) -> Claim:
         """Claim a job that is ours to claim."""
-        claim = self.claims.claim(
-            job.id, kind="ask", worker="by hand", redelivered=redelivered, payload="", tenant="default"
-        )
+        claim = self.claims.claim(job.id, kind="ask", worker="by hand", payload="", tenant="default")
         assert claim is not None
         return claim
 
@@ -50,6 +50,7 @@ class WorkerByHand:
     def close(self) -> None:
         self.controls.close()
         self.streams.close()
+        self.publisher.close()
         self.ledger.redis.close()
 
     def _count(self) -> None:

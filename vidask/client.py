@@ -7,12 +7,10 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from celery import Celery
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from uuid_utils import uuid7
 
-from vidask import keys
-from vidask.connection import DEFAULT_URL, celery_settings, connect, queue_errors
+from vidask.connection import DEFAULT_URL, connect, queue_errors
 from vidask.errors import InvalidJob
 from vidask.jobs import Job
 from vidask.ledger import Ledger
@@ -31,6 +29,7 @@ from vidask.models import (
     Segment,
     TranscriptFormat,
 )
+from vidask.publishing import Publisher
 from vidask.validation import build, describe
 
 Result = TypeVar("Result", bound=BaseModel)
@@ -54,7 +53,7 @@ class Client:
         self.tenant = build(JobModel, {"tenant": tenant}).tenant
         self._ledger = Ledger(connect(self._url))
         self._listeners = Listeners(self._ledger.redis)
-        self._celery = Celery("vidask-producer", set_as_current=False, changes=celery_settings(self._url))
+        self._publisher = Publisher(self._url)
 
     def index_transcript(
         self,
@@ -84,7 +83,7 @@ class Client:
             "format": format,
             "segments": None if segments is None else tuple(segments),
         }
-        return self._enqueue("index_transcript", IndexTranscriptJob, fields, job_id, keys.PRIORITY_INDEXING)
+        return self._enqueue("index_transcript", IndexTranscriptJob, fields, job_id)
 
     def ask(
         self,
@@ -126,7 +125,7 @@ class Client:
             "sampling": Sampling() if sampling is None else sampling,
             "deadline_s": deadline_s,
         }
-        return self._enqueue("ask", AskJob, fields, job_id, keys.PRIORITY_QUESTION)
+        return self._enqueue("ask", AskJob, fields, job_id)
 
     def forget(self, video_id: str, *, job_id: str | None = None) -> Job[ForgetReport]:
         """Remove all that was indexed of a video.
@@ -135,7 +134,7 @@ class Client:
             InvalidJob: an argument breaks a limit; nothing was queued.
             QueueUnavailable: Redis does not answer; nothing was queued.
         """
-        return self._enqueue("forget", ForgetJob, {"video_id": video_id}, job_id, keys.PRIORITY_INDEXING)
+        return self._enqueue("forget", ForgetJob, {"video_id": video_id}, job_id)
 
     def job(self, job_id: str) -> Job[Any]:
         """A handle on a job that was accepted earlier, here or elsewhere. It is not looked up before it is used."""
@@ -143,7 +142,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections to Redis."""
-        self._celery.close()
+        self._publisher.close()
         self._listeners.close()
         self._ledger.redis.close()
 
@@ -153,15 +152,19 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _enqueue(
-        self, kind: str, model: type[JobModel], fields: Mapping[str, object], job_id: str | None, priority: int
-    ) -> Job[Any]:
-        payload = build(model, {**fields, "tenant": self.tenant}).model_dump_json(exclude_none=True)
+    def _enqueue(self, kind: str, model: type[JobModel], fields: Mapping[str, object], job_id: str | None) -> Job[Any]:
+        job = build(model, {**fields, "tenant": self.tenant})
         job_id = str(uuid7()) if job_id is None else _checked(job_id)
         with queue_errors(self._url):
-            created = self._ledger.create(job_id, kind, self.tenant, payload)
+            created = self._ledger.create(
+                job_id,
+                kind,
+                self.tenant,
+                job.model_dump_json(exclude_none=True),
+                deadline_s=job.deadline_s if isinstance(job, AskJob) else None,
+            )
             if created or self._still_queued(job_id, kind):
-                self._publish(job_id, kind, priority, created=created)
+                self._publish(job_id, kind, created=created)
         return self.job(job_id)
 
     def _still_queued(self, job_id: str, kind: str) -> bool:
@@ -172,17 +175,15 @@ class Client:
             raise InvalidJob(msg)
         return row is not None and row.state == "queued"
 
-    def _publish(self, job_id: str, kind: str, priority: int, *, created: bool) -> None:
-        """Send the message, which carries no more than the id. A row that was made for it does not stay without it."""
+    def _publish(self, job_id: str, kind: str, *, created: bool) -> None:
+        """A row that was made for a message does not stay without it."""
         published = False
         try:
-            self._celery.send_task(
-                f"vidask.{kind}", task_id=job_id, queue=keys.QUEUE, priority=priority, ignore_result=True, retry=False
-            )
+            self._publisher.send(job_id, kind)
             published = True
         finally:
             if created and not published:
-                self._ledger.discard(job_id)
+                self._ledger.discard(job_id, kind)
 
 
 def _listed(name: str, items: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,20 @@ from typing import Any
 import redis
 from kombu.exceptions import OperationalError
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, OutOfMemoryError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
 from redis.retry import Retry
 
 from vidask import keys
@@ -20,6 +33,7 @@ DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
 #: With one retry a server that is gone or hangs is reported within 5 s.
 _SOCKET_TIMEOUT_S = 2.0
+_BROKER_TIMEOUT_S = 5
 _BEFORE_HOST = re.compile(r"(://[^:/@]*:).*@")
 _IN_QUERY = re.compile(r"(password=)[^&]*")
 #: No limit of ours: a worker has a thread a job, a producer perhaps one a stream, and redis-py's own limit is 100.
@@ -59,7 +73,15 @@ def celery_settings(url: str) -> dict[str, Any]:
         "accept_content": ["json"],
         "result_expires": keys.RESULT_TTL_S,
         "broker_connection_timeout": _SOCKET_TIMEOUT_S,
-        "broker_transport_options": {"queue_order_strategy": "priority"},
+        "broker_transport_options": {
+            "queue_order_strategy": "priority",
+            "ack_emulation": False,  # rows and leases know better, and sooner, what is lost
+            # A connection that Redis no longer answers on is noticed, and made anew.
+            "socket_timeout": _BROKER_TIMEOUT_S,
+            "socket_connect_timeout": _SOCKET_TIMEOUT_S,
+            "socket_keepalive": True,
+            "health_check_interval": _BROKER_TIMEOUT_S,
+        },
     }
 
 
@@ -81,12 +103,26 @@ def _explain(error: Exception, url: str) -> str:
             return f"Redis at {url} refused the user or password ({said}); correct them in VIDASK_REDIS_URL"
         case NoPermissionError():
             return f"Redis at {url} does not permit this to the user ({said}); widen the user's ACL"
-        case OutOfMemoryError():
+        case _ if is_full(cause):
             return f"Redis at {url} is full and refuses writes ({said}); raise maxmemory or remove data"
         case BusyLoadingError():
             return f"Redis at {url} is still loading its data; try again in a moment"
         case _:
             return f"Redis at {url} does not answer ({said}); start it, or correct VIDASK_REDIS_URL"
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether Redis has no memory left. What a script raises of it is not redis-py's own error before Redis 7."""
+    return isinstance(error, OutOfMemoryError) or (isinstance(error, RedisError) and "OOM " in str(error))
+
+
+def passes(error: RedisError) -> bool:
+    """Whether the same may succeed later: Redis is away, loading, full, or about to lead again."""
+    if isinstance(error, AuthenticationError):  # a kind of ConnectionError to redis-py
+        return False
+    return isinstance(error, (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError)) or is_full(
+        error
+    )
 
 
 def redacted(url: str) -> str:

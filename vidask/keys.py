@@ -7,8 +7,15 @@
 | `vidask:stream:<job id>` | stream, about MAX_STREAM_ENTRIES entries | worker (text), whoever ends the job (end) | STREAM_TTL_S |
 | `vidask:video:<tenant>:<video>` | hash | worker, when it has changed the video's chunks | QUEUED_TTL_S |
 | `vidask:lock:<tenant>:<video>` | string | worker, while it changes the video's chunks | LOCK_TTL_S |
+| `vidask:waiting:<line>` | sorted set: job id, when its message was sent | client, worker; removed by the claim | QUEUED_TTL_S |
+| `vidask:claimed` | hash: line, when the newest job that was claimed of it had been sent | worker | QUEUED_TTL_S |
+| `vidask:leases` | sorted set: id of a running job, until when its worker has it | worker | QUEUED_TTL_S |
+| `vidask:deadlines` | sorted set: id of a job with a deadline, when that passes | client; removed by the sweep | QUEUED_TTL_S |
+| `vidask:quarantine` | sorted set: id of a job in quarantine, since when | worker; removed by `replay` and `drop` | QUEUED_TTL_S |
+| `vidask:swept` | string: when a worker last looked for what is lost | worker | QUEUED_TTL_S |
 
-The queue itself (`vidask` and its priorities, `unacked…`, `_kombu…`) is Celery's: written and removed by it.
+The queue itself (`vidask`, `vidask.again` and their priorities, `_kombu…`) is Celery's: written and removed by it. A *line* is one
+of its lists, whose messages are taken in the order in which they were sent: the queue's name, a slash and the priority.
 
 Fields of a job's row (all strings; times are Unix seconds of Redis's own clock, with microseconds):
 
@@ -20,8 +27,11 @@ Fields of a job's row (all strings; times are Unix seconds of Redis's own clock,
 | `payload` | the job, JSON (see `vidask/models.py`) |
 | `created_at_s` | when it was accepted |
 | `streamed` | 1 once somebody wants to read the answer as it is written; no stream is kept for a job without it |
+| `line` | where its last message was sent to |
+| `sent` | how often a message was sent again that seemed to be lost |
 | `attempt` | how often it was claimed; it is the fencing token of the worker that claimed last |
-| `worker`, `started_at_s`, `lease_until_s` | who claimed it, when, and until when nobody else may |
+| `crashes` | how often its worker ended, or fell silent, while it ran; at MAX_CRASHES it is set aside |
+| `worker`, `started_at_s` | who claimed it, and when |
 | `finished_at_s` | when it reached its end |
 | `result` | JSON of the result, when succeeded |
 | `error_type`, `error` | name and text of the error, when it ended otherwise |
@@ -42,12 +52,24 @@ what both `Job.result` and Celery's `AsyncResult.get` listen to.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 #: The Celery queue that workers read. Lower priority numbers are served first.
 QUEUE = "vidask"
+#: And the one for jobs whose first message or worker was lost: at the same priority it is served before the other.
+AGAIN = "vidask.again"
 PRIORITY_QUESTION = 0
 PRIORITY_INDEXING = 9
+PRIORITIES: Mapping[str, int] = {
+    "ask": PRIORITY_QUESTION,
+    "index_transcript": PRIORITY_INDEXING,
+    "forget": PRIORITY_INDEXING,
+}
 
-#: Life of a row that has not ended, seconds. Longer than any backlog may take.
+#: A job whose worker has ended or fallen silent so often while it ran is set aside.
+MAX_CRASHES = 3
+
+#: Life of a row that has not ended, or is in quarantine, seconds. Longer than any backlog may take.
 QUEUED_TTL_S = 7 * 24 * 3600
 #: Life of a row and its result after the end, seconds.
 RESULT_TTL_S = 24 * 3600
@@ -63,7 +85,24 @@ CONTROL = "vidask:control"
 CANCEL = "cancel"
 STREAM = "stream"
 
+WAITING = "vidask:waiting:"
+CLAIMED = "vidask:claimed"
+LEASES = "vidask:leases"
+DEADLINES = "vidask:deadlines"
+QUARANTINE = "vidask:quarantine"
+SWEPT = "vidask:swept"
+
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "expired", "quarantined"})
+
+
+def line(kind: str, *, again: bool = False) -> str:
+    """The line in which a job of that kind waits."""
+    return f"{AGAIN if again else QUEUE}/{PRIORITIES[kind]}"
+
+
+def waiting(of_line: str) -> str:
+    """Key of the jobs that wait in a line."""
+    return WAITING + of_line
 
 
 def job_row(job_id: str) -> str:

@@ -34,6 +34,9 @@ _CELERY_ERROR: Mapping[TerminalState, tuple[str, str]] = {
     "expired": ("TaskRevokedError", "celery.exceptions"),
 }
 
+#: Life of the row after its end, where it is not RESULT_TTL_S.
+_LIFE_S: Mapping[TerminalState, int] = {"quarantined": keys.QUEUED_TTL_S}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -105,14 +108,30 @@ class Ledger:
         self._finish = load_script(connection, "vidask", "finish")
         self._follow = load_script(connection, "vidask", "follow")
 
-    def create(self, job_id: str, kind: str, tenant: str, payload: str) -> bool:
-        """Write the row of a new job; false where that id exists already."""
-        ttl_ms = keys.QUEUED_TTL_S * 1000
-        return bool(self._enqueue(keys=[keys.job_row(job_id)], args=[ttl_ms, kind, tenant, payload]))
+    def create(self, job_id: str, kind: str, tenant: str, payload: str, *, deadline_s: float | None = None) -> bool:
+        """Write the row of a new job, and note that it waits for a worker; false where that id exists already."""
+        line = keys.line(kind)
+        return bool(
+            self._enqueue(
+                keys=[keys.job_row(job_id), keys.waiting(line), keys.DEADLINES],
+                args=[
+                    keys.QUEUED_TTL_S * 1000,
+                    kind,
+                    tenant,
+                    payload,
+                    job_id,
+                    line,
+                    "" if deadline_s is None else deadline_s,
+                ],
+            )
+        )
 
-    def discard(self, job_id: str) -> None:
+    def discard(self, job_id: str, kind: str) -> None:
         """Remove the row of a job that was never published."""
-        self.redis.delete(keys.job_row(job_id))
+        with self.redis.pipeline() as pipe:  # pyright: ignore[reportUnknownMemberType]  untyped in redis-py
+            pipe.delete(keys.job_row(job_id))
+            pipe.zrem(keys.waiting(keys.line(kind)), job_id)
+            pipe.execute()
 
     def read(self, job_id: str) -> Row | None:
         """The row, or nothing where there is none."""
@@ -151,19 +170,32 @@ class Ledger:
         pairs = [item for pair in changed.items() for item in pair]
         return bool(
             self._finish(
-                keys=[keys.job_row(job_id), keys.celery_result(job_id), keys.stream(job_id)],
+                keys=[keys.job_row(job_id), keys.celery_result(job_id), keys.stream(job_id), keys.LEASES],
                 args=[
                     expected or "",
                     "" if attempt is None else attempt,
-                    keys.RESULT_TTL_S * 1000,
+                    _LIFE_S.get(outcome.state, keys.RESULT_TTL_S) * 1000,
                     outcome.celery_meta(job_id),
                     keys.STREAM_TTL_S * 1000,
                     keys.CONTROL,
                     f"{keys.CANCEL} {job_id}",
+                    job_id,
+                    keys.WAITING,
                     *pairs,
                 ],
             )
         )
+
+    def quarantine(self, job_id: str, outcome: Outcome, attempt: int) -> bool:
+        """Set a job aside that is running at `attempt`; false where it had moved on. It is listed first, so that none is missed."""
+        clock: Any = self.redis.time()  # pyright: ignore[reportUnknownMemberType]  untyped in redis-py
+        seconds, micros = clock
+        with self.redis.pipeline() as pipe:  # pyright: ignore[reportUnknownMemberType]  likewise
+            pipe.zadd(keys.QUARANTINE, {job_id: seconds})
+            pipe.expire(keys.QUARANTINE, keys.QUEUED_TTL_S)
+            pipe.execute()
+        ended_at_s = f"{seconds}.{micros:06d}"
+        return self.finish(job_id, outcome, expected="running", attempt=attempt, finished_at_s=ended_at_s)
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job, and tell its worker if it has one; false where the job has ended."""

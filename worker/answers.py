@@ -47,7 +47,7 @@ class Answers:
         Raises:
             JobExpired: its deadline passed.
             JobCancelled: `cancel` was called for it.
-            GivenBack: `give_back` was called.
+            GivenBack: `give_back` was called for it.
         """
         with closing(self._streams.open(claim)) as stream, self._known(claim, job, stream) as future:
             return future.result()
@@ -62,10 +62,9 @@ class Answers:
         self._cancelled.append(job_id)
         self._stop(job_id, _cancelled(job_id))
 
-    def give_back(self) -> None:
-        """Stop answering all of them."""
-        for claim in self.claims():
-            self._stop(claim.job_id, GivenBack("the worker was told to leave at once"))
+    def give_back(self, job_id: str, reason: str) -> None:
+        """Stop answering a job, if it is here, without an end for it."""
+        self._stop(job_id, GivenBack(reason))
 
     def _stop(self, job_id: str, reason: VidaskError) -> None:
         with self._lock:

@@ -10,14 +10,17 @@ import math
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, cast
 
 from celery import Celery, bootsteps, signals
+from kombu import Exchange, Queue
 
 from config import Settings
 from pipeline.llm.engine_arguments import max_num_seqs
+from vidask import keys
 from vidask.connection import celery_settings
 from vidask.errors import VidaskError
 from vidask.ledger import Outcome
@@ -26,6 +29,8 @@ from worker.tasks import TASKS, JobTask, kind_of, tenant_of
 
 _USUAL_CONCURRENCY = 16
 _ENGINES_SHARE = 1.5
+#: For closing everything in order once the jobs are given back, seconds.
+_LEAVING_S = 5.0
 
 OpenServices = Callable[[Settings], AbstractContextManager[Services]]
 
@@ -34,12 +39,14 @@ class WorkerApp(Celery):
     """Celery's app, with what its tasks work with. `services` is there once the worker has started."""
 
     services: Services
+    grace_s: float
     open_services: Callable[[], AbstractContextManager[Services]]
 
 
 def create_app(settings: Settings, open_services: OpenServices) -> WorkerApp:
     """The app of one worker; everything `celery -A worker.app worker` would else need flags for is set here."""
     app = WorkerApp("vidask", changes=_configuration(settings))
+    app.grace_s = settings.grace_s
     app.open_services = lambda: open_services(settings)
     app.steps["worker"].add(StartServices)
     for task in TASKS:
@@ -53,6 +60,9 @@ def _configuration(settings: Settings) -> dict[str, Any]:
     return {
         **celery_settings(settings.redis_url),
         "broker_transport": "worker.transport:Transport",
+        "task_queues": [
+            Queue(name, Exchange(name), routing_key=name) for name in (keys.AGAIN, keys.QUEUE)
+        ],  # in this order
         "worker_pool": "threads",
         "worker_concurrency": _concurrency(settings),
         "worker_prefetch_multiplier": 1,  # with late acks: no more messages taken than threads, the rest keeps its order
@@ -87,22 +97,37 @@ class StartServices(bootsteps.StartStopStep):
             raise SystemExit(1) from None
         _leave_what_is_there_to_itself()
         signals.worker_shutting_down.disconnect(_leave_at_once)
-        signals.worker_shutting_down.connect(_Shutdown(parent.app.services), weak=False)
+        signals.worker_shutting_down.connect(_Shutdown(parent.app.services, parent.app.grace_s), weak=False)
         # Not closed by this step's `stop`, which comes before the pool has finished its jobs.
         signals.worker_shutdown.connect(lambda **_: stack.close(), weak=False)
 
 
 class _Shutdown:
-    """The first SIGTERM, or Ctrl-C, is Celery's: it waits for the jobs that run. With the second they are given back."""
+    """The first SIGTERM, or Ctrl-C, is Celery's: it waits for the jobs that run. After the grace period, or with the second, they
+    are given back, and the worker leaves whatever its threads still do.
+    """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, grace_s: float) -> None:
         self._services = services
+        self._grace_s = grace_s
         self._asked = False
 
     def __call__(self, **_: object) -> None:
         if self._asked:
-            self._services.answers.give_back()
+            self._give_back()
+        else:
+            _later(self._grace_s, self._give_back)
         self._asked = True
+
+    def _give_back(self) -> None:
+        self._services.give_back()
+        _later(_LEAVING_S, lambda: os._exit(0))
+
+
+def _later(after_s: float, call: Callable[[], object]) -> None:
+    timer = threading.Timer(after_s, call)
+    timer.daemon = True
+    timer.start()
 
 
 def _leave_what_is_there_to_itself() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 
+from kombu.exceptions import OperationalError
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
+from redis.exceptions import RedisError
 
 from config import Settings
 from pipeline.chain import AnswerChain
@@ -22,11 +24,15 @@ from pipeline.store import ChromaStore
 from vidask.connection import connect, queue_errors
 from vidask.ledger import Ledger
 from vidask.models import Answer, AskJob
+from vidask.publishing import Publisher
 from worker.answers import Answers
 from worker.claims import Claims
 from worker.controls import Controls
 from worker.departure import leave
+from worker.leases import Leases
+from worker.probation import Probation
 from worker.streams import Streams
+from worker.sweep import Sweep
 from worker.videos import Videos
 
 
@@ -41,6 +47,15 @@ class Services:
     store: ChromaStore
     llm: BaseChatModel
     answers: Answers
+    probation: Probation = field(default_factory=Probation)
+
+    def give_back(self) -> None:
+        """Give all jobs back for other workers: those that can be stopped are, and the others end for nobody."""
+        for claim in self.claims.held():
+            self.answers.give_back(claim.job_id, "this worker leaves")
+            if claim.kind != "ask":
+                with suppress(RedisError, OperationalError):  # the lease ends by itself
+                    self.claims.release(claim)
 
 
 @contextmanager
@@ -62,14 +77,15 @@ def open_services(settings: Settings) -> Iterator[Services]:
         embeddings = stack.enter_context(closing(GatheredEmbeddings(model)))
         embeddings.embed_query("The first text takes longest; no question should wait for it.")
         chain = AnswerChain(llm, VideoRetriever(embeddings=embeddings, store=store))
+        answers = stack.enter_context(open_answers(chain, loop, ledger))
         yield Services(
             ledger=ledger,
-            claims=Claims(ledger),
+            claims=stack.enter_context(open_claims(settings, ledger, answers)),
             videos=Videos(ledger.redis),
             embeddings=embeddings,
             store=store,
             llm=llm,
-            answers=stack.enter_context(open_answers(chain, loop, ledger)),
+            answers=answers,
         )
 
 
@@ -92,6 +108,22 @@ def open_answers(chain: Runnable[AskJob, Answer], loop: EventLoopThread, ledger:
         controls = Controls(ledger.redis, on_cancel=answers.cancel, on_stream=streams.want, on_reconnect=look_up)
         with closing(controls):
             yield answers
+
+
+@contextmanager
+def open_claims(settings: Settings, ledger: Ledger, answers: Answers) -> Iterator[Claims]:
+    """The jobs that the worker holds, with what keeps their leases and looks for what others have lost."""
+    with closing(Publisher(settings.redis_url)) as publisher:
+        claims = Claims(ledger, publisher, lease_s=settings.lease_s)
+        sweep = Sweep(ledger, publisher, lease_s=settings.lease_s)
+        leases = Leases(
+            claims,
+            sweep,
+            on_lost=lambda claim: answers.give_back(claim.job_id, "it is another worker's by now"),
+            lease_s=settings.lease_s,
+        )
+        with closing(leases):
+            yield claims
 
 
 def open_ledger(settings: Settings) -> Ledger:

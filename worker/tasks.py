@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from celery import Task
 from celery.exceptions import Reject
 from celery.utils.log import get_task_logger
+from kombu.exceptions import OperationalError
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
@@ -20,7 +21,7 @@ from vidask.models import Answer, AskJob, ForgetJob, ForgetReport, IndexReport, 
 from vidask.validation import parse_json
 from worker.claims import Claim
 from worker.departure import is_leaving, leave
-from worker.errors import GivenBack
+from worker.errors import GivenBack, Postponed
 from worker.services import Services
 
 if TYPE_CHECKING:
@@ -52,20 +53,24 @@ class JobTask(Task):
     def run(self, *positional: object, **payload: object) -> None:
         """Work on the job of this message, if it is ours to work on."""
         self.request.update(ignore_result=True)  # also where the producer, plain Celery, wants Celery to store one
+        claim = self._claim(payload)
+        if claim is None:
+            return
+        self.request.update(claim=claim)
         try:
-            claim = self._claim(payload)
-            if claim is not None:
-                self.request.update(claim=claim)
+            with self._services.probation.beside_no_other(claim):
                 self._work_on(claim, positional)
-        except RedisError as error:
-            log.warning("job %s goes back to the queue: Redis: %s", self.request.id, error)
-            self._give_back(error)
+        except GivenBack as error:
+            log.info("job %s goes back to the queue: %s", claim.job_id, error)
+            self._release(claim)
+        except Postponed as error:
+            log.info("job %s waits: %s", claim.job_id, error)
+            self._release(claim, later=True)
         except ModelDied as error:
             leave(str(error))
-            self._give_back(error)
-        except GivenBack as error:
-            log.info("job %s goes back to the queue: %s", self.request.id, error)
-            raise Reject(error, requeue=True) from error
+            self._release(claim, crashed=True)
+        except RedisError as error:
+            log.warning("job %s is left to its lease: Redis: %s", claim.job_id, error)
 
     def on_failure(self, exc: Exception, task_id: str, args: object, kwargs: object, einfo: object) -> None:  # noqa: ARG002
         """A bug: Celery logs its stack trace, and calls this for the job to end with a sentence."""
@@ -74,10 +79,12 @@ class JobTask(Task):
             name = type(exc).__name__
             self._services.claims.finish(claim, _failed(f"internal error, {name}: {exc}", name))
 
-    def _give_back(self, error: Exception) -> NoReturn:
-        """After a pause: this worker may be given the same message again, as long as it takes any."""
-        time.sleep(_PAUSE_S)
-        raise Reject(error, requeue=True) from error
+    def _release(self, claim: Claim, *, crashed: bool = False, later: bool = False) -> None:
+        """Where that fails, too, the lease ends by itself, and the sweep of some worker finds the job."""
+        try:
+            self._services.claims.release(claim, crashed=crashed, later=later)
+        except (RedisError, OperationalError) as error:
+            log.warning("job %s is left to its lease: Redis: %s", claim.job_id, error)
 
     def _work_on(self, claim: Claim, positional: tuple[object, ...]) -> None:
         claims = self._services.claims
@@ -85,7 +92,7 @@ class JobTask(Task):
             if positional:
                 raise InvalidJob(f"{self.name}: {len(positional)} positional arguments; send keyword arguments only")
             made = type(self).work(self._services, claim, parse_json(self.model, claim.payload))
-        except (ModelDied, GivenBack):  # not the job's end, but this worker's
+        except (ModelDied, GivenBack):  # not the job's end, but this worker's with it
             raise
         except JobCancelled:
             return  # who cancelled it has ended its row
@@ -102,17 +109,21 @@ class JobTask(Task):
         return cast("WorkerApp", self.app).services
 
     def _claim(self, payload: Mapping[str, object]) -> Claim | None:
-        if is_leaving():
-            msg = "this worker takes no more jobs"
-            raise ModelDied(msg)
-        return self._services.claims.claim(
-            cast("str", self.request.id),
-            kind=kind_of(self),
-            worker=cast("str", self.request.hostname),
-            redelivered=bool((self.request.delivery_info or {}).get("redelivered")),
-            payload=json.dumps(payload),
-            tenant=tenant_of(payload),
-        )
+        """None where the job is not to be worked on. A message that cannot be looked at goes back to the queue."""
+        try:
+            if is_leaving():
+                raise GivenBack("this worker takes no more jobs")  # noqa: EM101, TRY301
+            return self._services.claims.claim(
+                cast("str", self.request.id),
+                kind=kind_of(self),
+                worker=cast("str", self.request.hostname),
+                payload=json.dumps(payload),
+                tenant=tenant_of(payload),
+            )
+        except (RedisError, GivenBack) as error:
+            log.warning("job %s goes back to the queue: %s", self.request.id, error)
+            time.sleep(_PAUSE_S)  # this worker may be given the same message again, as long as it takes any
+            raise Reject(error, requeue=True) from error
 
 
 def kind_of(task: Task) -> str:

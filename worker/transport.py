@@ -77,7 +77,7 @@ class Transport(redis.Transport):
 
     def _deliver(self, message: Any, queue: str | None) -> None:
         try:
-            if queue == keys.QUEUE:  # Celery's own talk between workers comes this way as well
+            if queue in (keys.QUEUE, keys.AGAIN):  # Celery's own talk between workers comes this way as well
                 _check(message)
         except ValueError as error:  # pydantic's is one as well
             reason = describe(error) if isinstance(error, ValidationError) else error

@@ -1,7 +1,10 @@
 -- Accept a job once.
 --
 -- KEYS[1]  the job's row, a hash
--- ARGV     [1] life of the row in milliseconds, [2] kind, [3] tenant, [4] payload
+-- KEYS[2]  those who wait in its line, a sorted set
+-- KEYS[3]  deadlines, a sorted set
+-- ARGV     [1] life of the row and the sets in milliseconds, [2] kind, [3] tenant, [4] payload, [5] job id, [6] line,
+--          [7] seconds until its deadline, '' where it has none
 --
 -- Returns 1 when the row was made, 0 when a job of that id exists already (nothing is changed then).
 
@@ -9,9 +12,15 @@ if redis.call('HSETNX', KEYS[1], 'state', 'queued') == 0 then
     return 0
 end
 
-local now = redis.call('TIME')
+local time = redis.call('TIME')
+local now = string.format('%d.%06d', time[1], time[2])
 redis.call('HSET', KEYS[1],
-    'kind', ARGV[2], 'tenant', ARGV[3], 'payload', ARGV[4],
-    'created_at_s', string.format('%d.%06d', now[1], now[2]), 'attempt', 0)
+    'kind', ARGV[2], 'tenant', ARGV[3], 'payload', ARGV[4], 'created_at_s', now, 'attempt', 0, 'line', ARGV[6])
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('ZADD', KEYS[2], now, ARGV[5])
+redis.call('PEXPIRE', KEYS[2], ARGV[1])
+if ARGV[7] ~= '' then
+    redis.call('ZADD', KEYS[3], now + ARGV[7], ARGV[5])
+    redis.call('PEXPIRE', KEYS[3], ARGV[1])
+end
 return 1

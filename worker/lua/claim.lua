@@ -1,35 +1,37 @@
 -- Claim a job before working on it.
 --
 -- KEYS[1]  the job's row, a hash
--- ARGV     [1] worker, [2] lease in seconds, [3] '1' when the message is a redelivery (its first reader gave it up or died),
---          [4] kind, [5] payload and [6] tenant that came with the message, [7] life in milliseconds of a row made of these
---          (our own client wrote the row before, with its payload; other producers only send the message)
+-- KEYS[2]  leases, a sorted set
+-- ARGV     [1] worker, [2] lease in seconds, [3] job id, [4] kind, [5] payload and [6] tenant that came with the message, [7] life
+--          in milliseconds of the leases, and of a row made of these (our own client wrote the row before, with its payload; other
+--          producers only send the message), [8] what the keys of lines begin with
 --
--- Returns {attempt, payload, created_at_s, now_s, '1' or nil: somebody reads the answer as it is written} when the job is the
--- caller's.
+-- Returns {attempt, payload, created_at_s, now_s, '1' or nil: somebody reads the answer as it is written, line or nil, crashes} when
+-- the job is the caller's.
 -- Returns 'ended', or 'held' when another worker has it.
 
 local row = KEYS[1]
-local state, attempt, payload, created, lease, streamed = unpack(
-    redis.call('HMGET', row, 'state', 'attempt', 'payload', 'created_at_s', 'lease_until_s', 'streamed'))
+local state, attempt, payload, created, streamed, line, crashes = unpack(
+    redis.call('HMGET', row, 'state', 'attempt', 'payload', 'created_at_s', 'streamed', 'line', 'crashes'))
+
+if state == 'running' then
+    return 'held' -- if its worker is gone, the sweep makes it 'queued' once the lease is over
+elseif state and state ~= 'queued' then
+    return 'ended'
+end
 
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])
-
 if not state then
     attempt, payload, created = 0, ARGV[5], now
     redis.call('HSET', row, 'kind', ARGV[4], 'tenant', ARGV[6], 'payload', payload, 'created_at_s', created)
     redis.call('PEXPIRE', row, ARGV[7])
-elseif state == 'running' then
-    if ARGV[3] ~= '1' and tonumber(lease) > tonumber(now) then
-        return 'held'
-    end
-elseif state ~= 'queued' then
-    return 'ended'
+elseif line then
+    redis.call('ZREM', ARGV[8] .. line, ARGV[3])
 end
 
 attempt = attempt + 1
-redis.call('HSET', row,
-    'state', 'running', 'attempt', attempt, 'worker', ARGV[1], 'started_at_s', now,
-    'lease_until_s', string.format('%d.%06d', time[1] + ARGV[2], time[2]))
-return {attempt, payload, created, now, streamed}
+redis.call('HSET', row, 'state', 'running', 'attempt', attempt, 'worker', ARGV[1], 'started_at_s', now)
+redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[7])
+return {attempt, payload, created, now, streamed, line, crashes}
