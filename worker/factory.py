@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import logging.config
 import math
@@ -13,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, cast
+from typing import Any
 
 from celery import Celery, bootsteps, signals
 from kombu import Exchange, Queue
@@ -23,9 +22,9 @@ from pipeline.llm.engine_arguments import max_num_seqs
 from vidask import keys
 from vidask.connection import celery_settings
 from vidask.errors import VidaskError
-from vidask.ledger import Outcome
+from worker.revoking import on_revoked
 from worker.services import Services
-from worker.tasks import TASKS, JobTask, kind_of, tenant_of
+from worker.tasks import TASKS
 
 _USUAL_CONCURRENCY = 16
 _ENGINES_SHARE = 1.5
@@ -52,7 +51,7 @@ def create_app(settings: Settings, open_services: OpenServices) -> WorkerApp:
     for task in TASKS:
         app.register_task(task())
     signals.setup_logging.connect(lambda **_: _set_up_logging(settings), weak=False)
-    signals.task_revoked.connect(_on_revoked, weak=False)
+    signals.task_revoked.connect(on_revoked, weak=False)
     return app
 
 
@@ -140,19 +139,6 @@ def _leave_what_is_there_to_itself() -> None:
 
 def _leave_at_once(**_: object) -> None:
     os._exit(128 + signal.SIGTERM)
-
-
-def _on_revoked(sender: JobTask, request: Any, expired: bool, **_: object) -> None:
-    """A message that Celery dropped, because of `revoke` or its own `expires`: its row ends with it, made first if need be."""
-    outcome = (
-        Outcome("expired", error=f"job {request.id} expired before it was started", error_type="JobExpired")
-        if expired
-        else Outcome("cancelled", error=f"job {request.id} was revoked", error_type="JobCancelled")
-    )
-    payload = request.kwargs or {}
-    ledger = cast("WorkerApp", sender.app).services.ledger
-    ledger.create(request.id, kind_of(sender), tenant_of(payload), json.dumps(payload))
-    ledger.finish(request.id, outcome, expected="queued")
 
 
 def _set_up_logging(settings: Settings) -> None:

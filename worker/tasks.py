@@ -151,8 +151,7 @@ def _index_transcript(services: Services, claim: Claim, job: IndexTranscriptJob)
     return services.videos.change(
         job.tenant,
         job.video_id,
-        "index_transcript",
-        claim.created_at_s,
+        claim,
         apply=lambda keep_lock: prepared.store(services.store, keep_lock),
         superseded=prepared.superseded,
     )
@@ -162,8 +161,7 @@ def _forget(services: Services, claim: Claim, job: ForgetJob) -> ForgetReport:
     return services.videos.change(
         job.tenant,
         job.video_id,
-        "forget",
-        claim.created_at_s,
+        claim,
         apply=lambda _: ForgetReport(video_id=job.video_id, removed=services.store.forget(job.tenant, job.video_id)),
         superseded=lambda: ForgetReport(video_id=job.video_id, removed=0, superseded=True),
     )
