@@ -5,7 +5,7 @@ SETUP := .venv/.made
 ENGINE := .venv/.engine
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-warn-conflicts -c constraints.txt
 
-.PHONY: demo dev check test bench clean
+.PHONY: demo dev check test bench chaos clean
 
 demo: $(SETUP)  ## the main job, end to end, on embedded defaults
 	@$(BIN)/python -m examples.demo
@@ -24,6 +24,10 @@ test: $(ENGINE)  ## all tests; they start the servers they need
 
 bench: $(SETUP)  ## the figures of docs/benchmarks.md; fails when one falls short of its goal
 	$(BIN)/python -m benchmarks
+
+chaos: $(SETUP)  ## workers and Redis killed under 20,000 jobs, and the same on plain Celery; 15 minutes each; fails when a goal is missed
+	$(BIN)/python -m tests.chaos.memory
+	$(BIN)/python -m tests.chaos --plain
 
 clean:
 	rm -rf .venv

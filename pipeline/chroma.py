@@ -6,19 +6,24 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import chromadb
+import httpx
 from chromadb.api import ClientAPI
 from chromadb.config import Settings as ChromaSettings
 from filelock import FileLock, Timeout
 
 from config import Settings
+from pipeline.chroma_errors import ChromaErrors
 from vidask.connection import redacted
 from vidask.errors import InvalidSettings, StoreUnavailable
 
 _LOCK_FILE = ".vidask.lock"
 _PORTS = {"http": 80, "https": 443}
+#: A server that hangs is given up: a change has to end while its video's lock holds (`keys.LOCK_TTL_S`).
+_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 
 
 @contextmanager
@@ -26,7 +31,7 @@ def open_chroma(settings: Settings) -> Iterator[ClientAPI]:
     """A client of the server that `settings` names, else of the embedded database in its folder, held until the block is left.
 
     Raises:
-        StoreUnavailable: the server does not answer, or another process holds the folder, or it cannot be written.
+        StoreUnavailable: the server does not answer, or another process holds the folder, or it cannot be written, or is full.
         InvalidSettings: the server's address is not one.
     """
     if settings.chroma_url is not None:
@@ -34,13 +39,19 @@ def open_chroma(settings: Settings) -> Iterator[ClientAPI]:
         return
     with _only_process_in(settings.chroma_path):
         _permit_open_files()
-        yield chromadb.PersistentClient(settings.chroma_path, settings=ChromaSettings(anonymized_telemetry=False))
+        yield _embedded(settings.chroma_path)
+
+
+def _embedded(folder: Path) -> ClientAPI:
+    settings = ChromaSettings(anonymized_telemetry=False, is_persistent=True, persist_directory=str(folder))
+    with ChromaErrors(settings):
+        return chromadb.PersistentClient(folder, settings=settings)
 
 
 def _connect(url: str) -> ClientAPI:
     scheme, host, port = _address(url)
     try:
-        return chromadb.HttpClient(
+        client = chromadb.HttpClient(
             host,
             port,
             ssl=scheme == "https",
@@ -50,6 +61,8 @@ def _connect(url: str) -> ClientAPI:
         raise StoreUnavailable(
             f"Chroma at {redacted(url)} does not answer ({error}); start it, or correct VIDASK_CHROMA_URL"
         ) from error
+    cast("Any", client)._server._session.timeout = _TIMEOUT  # noqa: SLF001  chromadb waits for ever, and has no setting for it
+    return client
 
 
 def _address(url: str) -> tuple[str, str, int]:

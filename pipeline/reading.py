@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -11,6 +11,9 @@ from typing import Any, Protocol, cast
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import RunnableConfig
+
+from pipeline.retrying import MODEL
+from vidask.errors import ModelUnavailable
 
 
 class Reader(Protocol):
@@ -51,20 +54,27 @@ class Ask:
 
     async def whole(self) -> AIMessage:
         """The reply, in one piece: what costs least, and what almost every job wants."""
-        return await self.llm.ainvoke(list(self.messages), self.config, **self.arguments)
+        return await MODEL.acall(self._whole)
 
-    async def read_by(self, reader: Reader, shown: Filter) -> AIMessage:
-        """The reply; the reader gets the text as it comes.
+    async def read_by(self, reader: Reader, shown: Callable[[], Filter]) -> AIMessage:
+        """The reply; the reader gets the text as it comes, through a filter that is made anew for each attempt.
 
         Who joins in the middle has the model begin again, which for an engine with a prefix cache is the answer's tokens so far.
         The other way round, every answer would be decoded piece by piece in case somebody comes.
         """
-        if not reader.wanted and (reply := await self._whole_unless_wanted(reader)) is not None:
-            return reply
-        return await self._in_pieces(reader, shown)
+
+        async def attempt() -> AIMessage:
+            if not reader.wanted and (reply := await self._whole_unless_wanted(reader)) is not None:
+                return reply
+            return await self._in_pieces(reader, shown())
+
+        return await MODEL.acall(attempt)
+
+    async def _whole(self) -> AIMessage:
+        return await self.llm.ainvoke(list(self.messages), self.config, **self.arguments)
 
     async def _whole_unless_wanted(self, reader: Reader) -> AIMessage | None:
-        asked, joined = asyncio.ensure_future(self.whole()), asyncio.ensure_future(reader.until_wanted())
+        asked, joined = asyncio.ensure_future(self._whole()), asyncio.ensure_future(reader.until_wanted())
         try:
             await asyncio.wait({asked, joined}, return_when=asyncio.FIRST_COMPLETED)
             return asked.result() if asked.done() else None
@@ -74,12 +84,20 @@ class Ask:
 
     async def _in_pieces(self, reader: Reader, shown: Filter) -> AIMessage:
         reply: AIMessageChunk | None = None
-        chunks = cast("Any", self.llm.astream(list(self.messages), self.config, **self.arguments))
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                reply = chunk if reply is None else reply + chunk
-                if text := shown.feed(chunk.text):
-                    reader.write(text)
+        written = False
+        try:
+            async with aclosing(self._chunks()) as chunks:
+                async for chunk in chunks:
+                    reply = chunk if reply is None else reply + chunk
+                    if text := shown.feed(chunk.text):
+                        reader.write(text)
+                        written = True
+        except ModelUnavailable as error:
+            error.passes &= not written  # what somebody has read cannot be begun again
+            raise
         if rest := shown.end():
             reader.write(rest)
         return reply or AIMessage("")
+
+    def _chunks(self) -> AsyncGenerator[AIMessageChunk, None]:
+        return cast("Any", self.llm.astream(list(self.messages), self.config, **self.arguments))

@@ -1,4 +1,7 @@
-"""The two steps that a language model does. Each can be called alone, from a notebook as well as from the chain."""
+"""The two steps that a language model does. Each can be called alone, from a notebook as well as from the chain.
+
+A call that the model fails is made again, a few times; `ModelUnavailable` is what comes of the last.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from pipeline.citations import CitationFilter
 from pipeline.llm.sampling import sampling_arguments
 from pipeline.prompts import answer_messages, contextualize_messages
 from pipeline.reading import Ask, Reader
+from pipeline.retrying import MODEL
 from vidask.models import Citation, Message, Sampling, Usage
 
 NOTHING_FOUND = "Nothing in the indexed videos matches this question."
@@ -54,8 +58,8 @@ def contextualize_query(question: str, history: Sequence[Message], *, llm: BaseC
     """
     if not history:
         return Rewritten(question, Usage())
-    reply = llm.invoke(contextualize_messages(question, history), **sampling_arguments(llm, REWRITING))
-    return _rewritten(question, reply)
+    prompt, arguments = contextualize_messages(question, history), sampling_arguments(llm, REWRITING)
+    return _rewritten(question, MODEL.call(lambda: llm.invoke(prompt, **arguments)))
 
 
 async def acontextualize_query(
@@ -64,8 +68,8 @@ async def acontextualize_query(
     """`contextualize_query`, asynchronous; `config` is handed to the model."""
     if not history:
         return Rewritten(question, Usage())
-    arguments = sampling_arguments(llm, REWRITING)
-    return _rewritten(question, await llm.ainvoke(contextualize_messages(question, history), config, **arguments))
+    ask = Ask(llm, contextualize_messages(question, history), config, sampling_arguments(llm, REWRITING))
+    return _rewritten(question, await ask.whole())
 
 
 def get_response(
@@ -81,8 +85,8 @@ def get_response(
     """
     if not documents:
         return NO_DOCUMENTS
-    reply = llm.invoke(answer_messages(question, documents), **sampling_arguments(llm, sampling))
-    return _response(reply, documents)
+    prompt, arguments = answer_messages(question, documents), sampling_arguments(llm, sampling)
+    return _response(MODEL.call(lambda: llm.invoke(prompt, **arguments)), documents)
 
 
 async def aget_response(
@@ -98,7 +102,7 @@ async def aget_response(
     if not documents:
         return NO_DOCUMENTS
     ask = Ask(llm, answer_messages(question, documents), config, sampling_arguments(llm, sampling))
-    reply = await (ask.whole() if reader is None else ask.read_by(reader, CitationFilter(documents)))
+    reply = await (ask.whole() if reader is None else ask.read_by(reader, lambda: CitationFilter(documents)))
     return _response(reply, documents)
 
 

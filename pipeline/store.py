@@ -16,13 +16,14 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
-import httpx
 from chromadb.api import ClientAPI
 from chromadb.api.models.Collection import Collection
-from chromadb.errors import ChromaError, InvalidArgumentError, NotFoundError
+from chromadb.errors import NotFoundError
 from langchain_core.documents import Document
 
+from pipeline.chroma_errors import ChromaErrors
 from pipeline.documents import video_digest
+from pipeline.retrying import STORE, Patience
 from vidask.errors import StoreUnavailable, UnknownVideo
 
 Vector = Sequence[float]
@@ -40,14 +41,22 @@ _METADATA = "chunk"
 class ChromaStore:
     """The chunks of all tenants.
 
+    A change is tried again while Chroma is away. A search is one attempt: only who asks knows how to wait.
+
+    Attributes:
+        patience: with which to search; `pipeline.retriever` does.
+
     Args:
         client: an open Chroma client (see `pipeline.chroma`).
         embedding_model: name of the model that makes the vectors; a collection that holds another's is refused.
+        patience: for how long a change is tried.
     """
 
-    def __init__(self, client: ClientAPI, *, embedding_model: str) -> None:
+    def __init__(self, client: ClientAPI, *, embedding_model: str, patience: Patience = STORE) -> None:
+        self.patience = patience
         self._client = client
         self._embedding_model = embedding_model
+        self._errors = ChromaErrors(client.get_settings())
         self._opened: dict[str, Collection] = {}
 
     def replace(
@@ -61,38 +70,33 @@ class ChromaStore:
     ) -> int:
         """Make `documents` all that is kept of the video; returns how many chunks of before are gone.
 
-        `on_progress` is called after each thousand of them.
+        `on_progress` is called before each thousand of them, and before each attempt.
         Whatever the tenant's collection holds of the video, its own holds as well, at every moment: chunks come there first and go
         there last. So after a crash the next change, be it this one again or another, knows what is still to be removed.
+
+        Raises:
+            StoreUnavailable: Chroma does not answer or cannot write, or the vectors do not fit.
         """
-        ids = [cast("str", document.id) for document in documents]
-        with store_errors():
-            own, library = self._make(_own(tenant, video_id)), self._make(_library(tenant))
-            stale = sorted(set(own.get(include=[])["ids"]) - set(ids))
-            for collection in (own, library):
-                for part in _parts(len(ids)):
-                    collection.upsert(
-                        ids=ids[part],
-                        embeddings=cast("Any", vectors[part]),
-                        documents=[document.page_content for document in documents[part]],
-                        metadatas=[_packed(document) for document in documents[part]],
-                    )
-                    on_progress()
-            for collection in (library, own):
-                _delete(collection, stale)
-        return len(stale)
+
+        def attempt() -> int:
+            on_progress()
+            with self._errors:
+                return self._replace(tenant, video_id, documents, vectors, on_progress)
+
+        return self.patience.call(attempt)
 
     def forget(self, tenant: str, video_id: str) -> int:
-        """Remove all that is kept of the video; returns how many chunks that were."""
-        with store_errors():
-            own = self._find(_own(tenant, video_id))
-            if own is None:
-                return 0
-            ids = own.get(include=[])["ids"]
-            if (library := self._find(_library(tenant))) is not None:
-                _delete(library, ids)
-            self._client.delete_collection(own.name)
-        return len(ids)
+        """Remove all that is kept of the video; returns how many chunks that were.
+
+        Raises:
+            StoreUnavailable: Chroma does not answer or cannot write, or holds another model's vectors.
+        """
+
+        def attempt() -> int:
+            with self._errors:
+                return self._forget(tenant, video_id)
+
+        return self.patience.call(attempt)
 
     def search(
         self,
@@ -132,7 +136,7 @@ class ChromaStore:
                 for scored in _nearest(collection, vector, top_k, wanted if limited else None)
             ]
 
-        with store_errors():
+        with self._errors:
             try:
                 found = look()
             except NotFoundError:  # a video was forgotten, and perhaps indexed anew, since its collection was opened
@@ -140,6 +144,43 @@ class ChromaStore:
                 found = look()
         found.sort(key=lambda scored: scored[0])
         return [document for _, document in found[:top_k]]
+
+    def _replace(
+        self,
+        tenant: str,
+        video_id: str,
+        documents: Sequence[Document],
+        vectors: Sequence[Vector],
+        on_progress: Callable[[], object],
+    ) -> int:
+        self._errors.check_room()
+        ids = [cast("str", document.id) for document in documents]
+        own, library = self._make(_own(tenant, video_id)), self._make(_library(tenant))
+        stale = sorted(set(own.get(include=[])["ids"]) - set(ids))
+        for collection in (own, library):
+            for part in _parts(len(ids)):
+                on_progress()
+                self._errors.check_room()
+                collection.upsert(
+                    ids=ids[part],
+                    embeddings=cast("Any", vectors[part]),
+                    documents=[document.page_content for document in documents[part]],
+                    metadatas=[_packed(document) for document in documents[part]],
+                )
+        for collection in (library, own):
+            _delete(collection, stale)
+        return len(stale)
+
+    def _forget(self, tenant: str, video_id: str) -> int:
+        self._errors.check_room()
+        own = self._find(_own(tenant, video_id))
+        if own is None:
+            return 0
+        ids = own.get(include=[])["ids"]
+        if (library := self._find(_library(tenant))) is not None:
+            _delete(library, ids)
+        self._client.delete_collection(own.name)
+        return len(ids)
 
     def _searched(self, tenant: str, video_ids: Sequence[str]) -> Iterator[Collection]:
         if not video_ids:
@@ -190,20 +231,7 @@ class ChromaStore:
                 f"the store holds vectors of embedding model {made_with!r}, this worker has {self._embedding_model!r}; "
                 "set VIDASK_EMBEDDING_MODEL back, or index into another folder or database"
             )
-            raise StoreUnavailable(msg)
-
-
-class store_errors:  # noqa: N801  used like a function: `with store_errors():`
-    """The one place where Chroma's errors become ours."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
-        if isinstance(error, InvalidArgumentError):
-            raise StoreUnavailable(f"Chroma refuses the vectors ({error}); was the embedding model changed?") from error
-        if isinstance(error, (ChromaError, ConnectionError, httpx.HTTPError)):
-            raise StoreUnavailable(f"Chroma does not answer ({error}); check its server or folder") from error
+            raise StoreUnavailable(msg, passes=False)
 
 
 def _own(tenant: str, video_id: str) -> str:

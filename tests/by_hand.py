@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from vidask import keys
 from vidask.connection import connect
 from vidask.jobs import Job
 from vidask.ledger import Ledger, Outcome
@@ -29,18 +30,20 @@ class WorkerByHand:
         self.streams = Streams(self.ledger, self.loop)
         self.cancelled: list[str] = []
         self.connected = 0
-        self.controls = Controls(
-            self.ledger.redis,
-            on_cancel=self.cancelled.append,
-            on_stream=self.streams.want,
-            on_reconnect=self._count,
-        )
+        orders = {keys.CANCEL: self.cancelled.append, keys.STREAM: self.streams.want}
+        self.controls = Controls(self.ledger.redis, orders, on_reconnect=self._count)
 
     def claim(self, job: Job[Any]) -> Claim:
         """Claim a job that is ours to claim."""
         claim = self.claims.claim(job.id, kind="ask", worker="by hand", payload="", tenant="default")
         assert claim is not None
         return claim
+
+    def claim_again(self, job: Job[Any]) -> Claim:
+        """The next attempt at a job that this worker has, as if it had been another."""
+        [held] = [claim for claim in self.claims.held() if claim.job_id == job.id]
+        self.claims.release(held, later=True)
+        return self.claim(job)
 
     def answer(self, claim: Claim, text: str) -> bool:
         """End a job with an answer; whether that counted."""

@@ -1,5 +1,6 @@
 """What several tests need."""
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,8 +39,9 @@ def wait_for(what: str, condition: Callable[[], object], limit_s: float = 20.0) 
 @contextmanager
 def plain_celery(url: str) -> Iterator[Celery]:
     """Celery as a backend without vidask has it; its own `close` leaves the connections to the garbage collector."""
-    with Celery(broker=url, backend=url) as celery:
+    with Celery(broker=url, backend=url, set_as_current=False) as celery:
         yield celery
+        gc.collect()  # results that were waited for talk to Redis when they are collected
         backend: Any = celery.backend
         backend.result_consumer.stop()
         backend.client.connection_pool.disconnect()

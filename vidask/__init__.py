@@ -19,6 +19,7 @@ from vidask.errors import (
 )
 from vidask.jobs import Job
 from vidask.models import Answer, Citation, ForgetReport, IndexReport, Message, Sampling, Segment, Usage
+from vidask.quarantine import InspectedJob, QuarantinedJob
 from vidask.streaming import StreamEvent
 from vidask.subtitles import read_subtitles
 
@@ -30,6 +31,7 @@ __all__ = [
     "Client",
     "ForgetReport",
     "IndexReport",
+    "InspectedJob",
     "InvalidJob",
     "InvalidSettings",
     "InvalidTranscript",
@@ -41,6 +43,7 @@ __all__ = [
     "JobNotFound",
     "JobQuarantined",
     "Message",
+    "QuarantinedJob",
     "QueueUnavailable",
     "Sampling",
     "Segment",

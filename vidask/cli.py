@@ -1,4 +1,4 @@
-"""The command `vidask`: index transcripts, ask, look at jobs, from a terminal or a script."""
+"""The command `vidask`: index transcripts, ask, look after jobs, from a terminal or a script."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vidask.client import Client
-from vidask.commands import ask, batch, index, jobs
+from vidask.commands import ask, batch, index, jobs, quarantine
 from vidask.connection import DEFAULT_URL
 from vidask.errors import VidaskError
 
@@ -25,6 +25,7 @@ app.command()(batch.batch)
 app.command()(jobs.status)
 app.command()(jobs.cancel)
 app.command()(jobs.forget)
+app.add_typer(quarantine.app, name="quarantine")
 
 
 @app.callback()

@@ -30,6 +30,7 @@ from vidask.models import (
     TranscriptFormat,
 )
 from vidask.publishing import Publisher
+from vidask.quarantine import Quarantine, QuarantinedJob
 from vidask.validation import build, describe
 
 Result = TypeVar("Result", bound=BaseModel)
@@ -54,6 +55,7 @@ class Client:
         self._ledger = Ledger(connect(self._url))
         self._listeners = Listeners(self._ledger.redis)
         self._publisher = Publisher(self._url)
+        self._quarantine = Quarantine(self._ledger.redis, self._publisher)
 
     def index_transcript(
         self,
@@ -138,7 +140,18 @@ class Client:
 
     def job(self, job_id: str) -> Job[Any]:
         """A handle on a job that was accepted earlier, here or elsewhere. It is not looked up before it is used."""
-        return Job(job_id, self._ledger, self._listeners, tenant=self.tenant, url=self._url)
+        return Job(job_id, self._ledger, self._listeners, self._quarantine, tenant=self.tenant, url=self._url)
+
+    def quarantined(self) -> list[QuarantinedJob]:
+        """The tenant's jobs that were set aside because worker after worker ended while it ran them, newest first.
+
+        `Client.job(job_id)` has `inspect`, `replay` and `drop` for each.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        with queue_errors(self._url):
+            return self._quarantine.of_tenant(self.tenant)
 
     def close(self) -> None:
         """Close the connections to Redis."""

@@ -33,7 +33,9 @@ DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
 #: With one retry a server that is gone or hangs is reported within 5 s.
 _SOCKET_TIMEOUT_S = 2.0
-_BROKER_TIMEOUT_S = 5
+_BROKER_TIMEOUT_S = 3
+#: A connection on which nothing has come for so long is asked whether it lives before it is used.
+_SILENCE_S = 3
 _BEFORE_HOST = re.compile(r"(://[^:/@]*:).*@")
 _IN_QUERY = re.compile(r"(password=)[^&]*")
 #: No limit of ours: a worker has a thread a job, a producer perhaps one a stream, and redis-py's own limit is 100.
@@ -52,7 +54,7 @@ def connect(url: str) -> redis.Redis:
             url,
             decode_responses=True,
             retry=Retry(ExponentialBackoff(base=0.05, cap=0.2), 1),
-            health_check_interval=30,
+            health_check_interval=_SILENCE_S,
             max_connections=_MAX_CONNECTIONS,
             **_TIMEOUTS,
         )
@@ -80,7 +82,7 @@ def celery_settings(url: str) -> dict[str, Any]:
             "socket_timeout": _BROKER_TIMEOUT_S,
             "socket_connect_timeout": _SOCKET_TIMEOUT_S,
             "socket_keepalive": True,
-            "health_check_interval": _BROKER_TIMEOUT_S,
+            "health_check_interval": _SILENCE_S,
         },
     }
 

@@ -14,9 +14,10 @@ A message is one line: the value that was wrong, the limit it broke, and what to
     │   ├── JobExpired
     │   └── JobQuarantined
     ├── UnknownVideo (LookupError)            the question names a video that is not indexed
-    ├── ModelUnavailable                      the language model failed this call, or its server does not answer
+    ├── Unavailable                           what a job needs is not there; where that `passes`, it is tried again
+    │   ├── ModelUnavailable                  the language model failed this call, or its server does not answer
+    │   └── StoreUnavailable                  Chroma does not answer, cannot write, or its folder is taken
     ├── ModelDied                             a model's process has ended; its worker starts anew, and the job with it
-    ├── StoreUnavailable                      Chroma does not answer, or its folder is taken
     └── InvalidSettings (ValueError)          a setting that the worker cannot start with
 """
 
@@ -81,7 +82,19 @@ class UnknownVideo(VidaskError, LookupError):
     """The question names a video that is not indexed for this tenant."""
 
 
-class ModelUnavailable(VidaskError):
+class Unavailable(VidaskError):
+    """Something that a job needs is not there.
+
+    Attributes:
+        passes: whether the same may succeed in a moment. A job that meets such an error tries again before it fails.
+    """
+
+    def __init__(self, message: str, *, passes: bool = True) -> None:
+        super().__init__(message)
+        self.passes = passes
+
+
+class ModelUnavailable(Unavailable):
     """The language model failed this call, or its server does not answer."""
 
 
@@ -89,8 +102,8 @@ class ModelDied(VidaskError):
     """A model's process has ended. The worker gives its jobs back and ends; another takes them."""
 
 
-class StoreUnavailable(VidaskError):
-    """Chroma does not answer, its folder is taken, or its vectors do not fit the embedding model."""
+class StoreUnavailable(Unavailable):
+    """Chroma does not answer or cannot write, its folder is taken, or its vectors do not fit the embedding model."""
 
 
 class InvalidSettings(VidaskError, ValueError):

@@ -1,4 +1,4 @@
-"""A handle on a job: look at it, wait for its result, read its answer as it is written, cancel it."""
+"""A handle on a job: look at it, wait for its result, read its answer as it is written, cancel it, take it out of quarantine."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from vidask.errors import JobCancelled, JobError, JobExpired, JobFailed, JobNotF
 from vidask.ledger import Ledger, Row
 from vidask.listening import Listeners
 from vidask.models import Answer, ForgetReport, IndexReport, State
+from vidask.quarantine import InspectedJob, Quarantine
 from vidask.streaming import StreamEvent, StreamReader
 
 Result_co = TypeVar("Result_co", bound=BaseModel, covariant=True)
@@ -36,10 +37,13 @@ _LOOK_AGAIN_S = 5.0
 class Job(Generic[Result_co]):
     """A job that was accepted. Handles are light; make as many as you like with `Client.job`."""
 
-    def __init__(self, job_id: str, ledger: Ledger, listeners: Listeners, *, tenant: str, url: str) -> None:
+    def __init__(
+        self, job_id: str, ledger: Ledger, listeners: Listeners, quarantine: Quarantine, *, tenant: str, url: str
+    ) -> None:
         self.id = job_id
         self._ledger = ledger
         self._listeners = listeners
+        self._quarantine = quarantine
         self._tenant = tenant
         self._url = url
 
@@ -105,11 +109,50 @@ class Job(Generic[Result_co]):
         with queue_errors(self._url):
             return self._ledger.cancel(self.id)
 
+    def inspect(self) -> InspectedJob:
+        """What is known of a job in quarantine, its payload included.
+
+        Raises:
+            JobNotFound: no such job of this tenant, or its row has expired.
+            InvalidJob: it is not in quarantine.
+            QueueUnavailable: Redis does not answer.
+        """
+        self._row()
+        with queue_errors(self._url):
+            return self._quarantine.inspect(self.id)
+
+    def replay(self) -> None:
+        """Send a job in quarantine to the workers again, as if it had never ended one; wait for it with `result`.
+
+        A question's `deadline_s` counts anew from here. A change to a video keeps its place: where a later one has been applied
+        meanwhile, it ends `superseded`.
+
+        Raises:
+            JobNotFound: no such job of this tenant, or its row has expired.
+            InvalidJob: it is not in quarantine; it was replayed before, say.
+            QueueUnavailable: Redis does not answer; `status` says later whether the job was replayed.
+        """
+        kind = self._row().kind
+        with queue_errors(self._url):
+            self._quarantine.replay(self.id, kind)
+
+    def drop(self) -> None:
+        """Remove a job in quarantine, and all that was kept of it; its id is unknown afterwards.
+
+        Raises:
+            JobNotFound: no such job of this tenant, or its row has expired.
+            InvalidJob: it is not in quarantine.
+            QueueUnavailable: Redis does not answer.
+        """
+        self._row()
+        with queue_errors(self._url):
+            self._quarantine.drop(self.id)
+
     def _row(self) -> Row:
         with queue_errors(self._url):
             row = self._ledger.read(self.id)
         if row is None or row.tenant != self._tenant:
-            msg = f"job {self.id!r} is not known to tenant {self._tenant!r}; it was never accepted, or has expired"
+            msg = f"job {self.id!r} is not known to tenant {self._tenant!r}; it was never accepted, was dropped, or has expired"
             raise JobNotFound(msg)
         return row
 

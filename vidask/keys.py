@@ -13,6 +13,7 @@
 | `vidask:deadlines` | sorted set: id of a job with a deadline, when that passes | client; removed by the sweep | QUEUED_TTL_S |
 | `vidask:quarantine` | sorted set: id of a job in quarantine, since when | worker; removed by `replay` and `drop` | QUEUED_TTL_S |
 | `vidask:swept` | string: when a worker last looked for what is lost | worker | QUEUED_TTL_S |
+| `vidask:health:<nonce>` | list: what a worker found when it was asked how it is, JSON | worker | HEALTH_TTL_S |
 
 The queue itself (`vidask`, `vidask.again` and their priorities, `_kombu…`) is Celery's: written and removed by it. A *line* is one
 of its lists, whose messages are taken in the order in which they were sent: the queue's name, a slash and the priority.
@@ -25,7 +26,7 @@ Fields of a job's row (all strings; times are Unix seconds of Redis's own clock,
 | `kind` | ask, index_transcript, forget |
 | `tenant` | who it belongs to |
 | `payload` | the job, JSON (see `vidask/models.py`) |
-| `created_at_s` | when it was accepted |
+| `created_at_s` | when it was accepted; of a question that was in quarantine, when it was replayed |
 | `streamed` | 1 once somebody wants to read the answer as it is written; no stream is kept for a job without it |
 | `line` | where its last message was sent to |
 | `sent` | how often a message was sent again that seemed to be lost |
@@ -44,7 +45,7 @@ characters (Unicode code points) of that attempt came before it (`at`), and how 
 again, the job was started anew, and what came before is void. The entry with `end` is the last: the row says how the job ended.
 
 On the channel `vidask:control` workers hear about jobs that are running: `cancel <job id>`, the job was cancelled;
-`stream <job id>`, somebody wants to read its answer as it is written.
+`stream <job id>`, somebody wants to read its answer as it is written. And `health <nonce> <worker>` asks one worker how it is.
 
 The end of a job is published on the channel `celery-task-meta-<job id>` (its message is the value of that key), which is
 what both `Job.result` and Celery's `AsyncResult.get` listen to.
@@ -79,11 +80,14 @@ STREAM_TTL_S = 3600
 MAX_STREAM_ENTRIES = 10_000
 #: Life of a video's lock when its worker dies holding it, seconds.
 LOCK_TTL_S = 120
+#: Life of what a worker found about its health, seconds; who asked waits less.
+HEALTH_TTL_S = 60
 
 #: The channel on which workers hear about jobs that are running, and the first words of its messages.
 CONTROL = "vidask:control"
 CANCEL = "cancel"
 STREAM = "stream"
+HEALTH = "health"
 
 WAITING = "vidask:waiting:"
 CLAIMED = "vidask:claimed"
@@ -118,6 +122,11 @@ def celery_result(job_id: str) -> str:
 def stream(job_id: str) -> str:
     """Key of the stream of a job's answer."""
     return f"vidask:stream:{job_id}"
+
+
+def health(nonce: str) -> str:
+    """Key of what a worker found about its health for one who asked."""
+    return f"vidask:health:{nonce}"
 
 
 def video(tenant: str, video_id: str) -> str:

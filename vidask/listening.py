@@ -5,29 +5,51 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from typing import Any, cast
 
 import redis
 import redis.client
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+
+#: Stands for what may have been said while there was no connection.
+_MISSED: Mapping[str, Any] = {"type": "message"}
 
 
 class Listener:
     """A subscription to the end of one job."""
 
-    def __init__(self, pubsub: redis.client.PubSub) -> None:
+    def __init__(self, pubsub: redis.client.PubSub, channel: str) -> None:
         self._pubsub = pubsub
+        self._channel = channel
+        self._confirmed = False
 
     def wait(self, timeout_s: float) -> None:
-        """Return when something was published, or after that many seconds.
+        """Return when something was published or may have been missed, or after that many seconds.
 
         Confirmations of the subscription do not count; a message about an earlier job at worst makes the caller look once more.
         """
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
-            if self._pubsub.get_message(timeout=left) is not None:
-                return
+            match self._next(left):
+                case {"type": "message"}:
+                    return
+                case {"type": "subscribe", "channel": self._channel}:
+                    self._confirmed = True
+                case _:
+                    pass
+        if not self._confirmed:  # Redis does so at once: the connection is open on this side alone
+            self._pubsub.close()
+            self._pubsub.subscribe(self._channel)
+
+    def _next(self, timeout_s: float) -> Mapping[str, Any] | None:
+        try:
+            return cast("Mapping[str, Any] | None", self._pubsub.get_message(timeout=timeout_s))
+        except RedisConnectionError:  # of redis-py's ping, the one thing that does not connect again by itself
+            self._pubsub.subscribe(self._channel)
+            return _MISSED
 
 
 class Listeners:
@@ -45,7 +67,7 @@ class Listeners:
         try:
             pubsub.subscribe(channel)
             try:
-                yield Listener(pubsub)
+                yield Listener(pubsub, channel)
             finally:
                 pubsub.unsubscribe(channel)  # pyright: ignore[reportUnknownMemberType]  untyped in redis-py
         except RedisError:
@@ -66,5 +88,4 @@ class Listeners:
         try:
             return self._idle.pop()
         except IndexError:
-            pubsub = self._redis.pubsub  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  untyped in redis-py
-            return pubsub(ignore_subscribe_messages=True)
+            return self._redis.pubsub()  # pyright: ignore[reportUnknownMemberType]  untyped in redis-py

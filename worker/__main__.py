@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from celery.utils.nodenames import default_nodename
 
+from config import Settings
 from vidask.connection import DEFAULT_URL
 from vidask.errors import VidaskError
 from worker.embedded import free_port, is_free, redis_server, worker_process
+from worker.health import Finding, ask
 
 _USUAL_PORT = 6379
 
@@ -39,6 +42,23 @@ def dev(
                 signal.signal(signal.SIGTERM, signal.default_int_handler)
                 worker.wait()
             typer.echo("Stopping …")
+
+
+@app.command()
+def health(
+    hostname: Annotated[str, typer.Option(help="The worker's name where it was started with one: celery@NAME.")] = "",
+    timeout: Annotated[float, typer.Option(help="How long to wait, seconds.", min=1)] = 25.0,
+) -> None:
+    """Have this host's worker prove that it takes jobs, that its models answer and that the store does; exit status 0 or 1."""
+    findings = ask(Settings.from_environment().redis_url, default_nodename(hostname), timeout_s=timeout)
+    told = [_told(finding) for finding in findings]
+    if not all(told):
+        raise typer.Exit(1)
+
+
+def _told(finding: Finding) -> bool:
+    typer.echo(f"{finding.check}: {'ok' if finding.healthy else 'FAILED'}, {finding.said}", err=not finding.healthy)
+    return finding.healthy
 
 
 def _welcome(url: str) -> str:

@@ -117,7 +117,7 @@ class Claims:
                 args=[self._lease_s, keys.QUEUED_TTL_S * 1000, len(lines) // 2, *lines, *jobs],
             )
         )
-        return [claim for claim, still in zip(held, kept, strict=True) if not still and self._forget(claim)]
+        return [claim for claim, still in zip(held, kept, strict=True) if not still and self.forget(claim)]
 
     def finish(self, claim: Claim, outcome: Outcome, **fields: str) -> bool:
         """End a claimed job; false where it is another worker's by now, whose end counts then.
@@ -137,7 +137,7 @@ class Claims:
                 )
             )
         finally:
-            self._forget(claim)
+            self.forget(claim)
 
     def release(self, claim: Claim, *, crashed: bool = False, later: bool = False) -> None:
         """Give a job back for another worker; nothing happens where it is not held any more.
@@ -145,16 +145,26 @@ class Claims:
         Args:
             claim: the job.
             crashed: this worker ends because of what it was doing, which may have been this job.
-            later: send no message; the sweep does in a few seconds.
+            later: send no message; the next sweep does.
         """
         line = keys.line(claim.kind, again=True)
-        args = [claim.attempt, claim.job_id, line, keys.QUEUED_TTL_S * 1000, int(crashed)]
+        args = [claim.attempt, claim.job_id, line, keys.QUEUED_TTL_S * 1000, int(crashed), int(later)]
         try:
+            if crashed and claim.on_probation:
+                return  # the sweep counts this crash, too, when the lease is over, and sets the job aside
             row = keys.job_row(claim.job_id)
             if resolved(self._release(keys=[row, keys.LEASES, keys.waiting(line)], args=args)) and not later:
                 self._publisher.send(claim.job_id, claim.kind, again=True)
         finally:
-            self._forget(claim)
+            self.forget(claim)
+
+    def forget(self, claim: Claim) -> bool:
+        """Hold a job no more: its lease is not renewed. False where it was forgotten before, or is held by a later claim."""
+        with self._lock:
+            if self._held.get(claim.job_id) is not claim:
+                return False
+            del self._held[claim.job_id]
+            return True
 
     def _hold(self, job_id: str, kind: str, reply: list[Any]) -> Claim:
         attempt, payload, created_at_s, now_s, streamed, line, crashes = reply
@@ -173,14 +183,6 @@ class Claims:
             if line in _FIRST_LINES:
                 self._newest[line] = max(self._newest.get(line, 0.0), claim.created_at_s)
         return claim
-
-    def _forget(self, claim: Claim) -> bool:
-        """False where it was forgotten before, or is held by a later claim."""
-        with self._lock:
-            if self._held.get(claim.job_id) is not claim:
-                return False
-            del self._held[claim.job_id]
-            return True
 
 
 def _persistently(write: Callable[[], T]) -> T:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from typing import Any
 
 from celery import Celery, bootsteps, signals
@@ -22,6 +22,10 @@ from pipeline.llm.engine_arguments import max_num_seqs
 from vidask import keys
 from vidask.connection import celery_settings
 from vidask.errors import VidaskError
+from worker.checks import checks_of
+from worker.controls import Controls
+from worker.departure import take_no_more
+from worker.health import Health
 from worker.revoking import on_revoked
 from worker.services import Services
 from worker.tasks import TASKS
@@ -59,6 +63,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
     return {
         **celery_settings(settings.redis_url),
         "broker_transport": "worker.transport:Transport",
+        "worker_consumer": "worker.consumer:Consumer",
         "task_queues": [
             Queue(name, Exchange(name), routing_key=name) for name in (keys.AGAIN, keys.QUEUE)
         ],  # in this order
@@ -94,11 +99,19 @@ class StartServices(bootsteps.StartStopStep):
         except VidaskError as error:
             print(f"vidask worker: {error}", file=sys.stderr)  # noqa: T201  the line that the user is to read
             raise SystemExit(1) from None
+        stack.enter_context(closing(_open_health(parent)))
         _leave_what_is_there_to_itself()
         signals.worker_shutting_down.disconnect(_leave_at_once)
         signals.worker_shutting_down.connect(_Shutdown(parent.app.services, parent.app.grace_s), weak=False)
         # Not closed by this step's `stop`, which comes before the pool has finished its jobs.
         signals.worker_shutdown.connect(lambda **_: stack.close(), weak=False)
+
+
+def _open_health(controller: Any) -> Controls:
+    """Says how this worker is, whenever somebody asks."""
+    services: Services = controller.app.services
+    health = Health(services.ledger.redis, controller.hostname, checks_of(services, controller))
+    return Controls(services.ledger.redis, {keys.HEALTH: health.order})
 
 
 class _Shutdown:
@@ -112,13 +125,14 @@ class _Shutdown:
         self._asked = False
 
     def __call__(self, **_: object) -> None:
-        if self._asked:
+        again, self._asked = self._asked, True  # at once: the second signal interrupts what the first one does here
+        if again:
             self._give_back()
         else:
             _later(self._grace_s, self._give_back)
-        self._asked = True
 
     def _give_back(self) -> None:
+        take_no_more()  # Celery's loop goes round once more, and would have back what is given
         self._services.give_back()
         _later(_LEAVING_S, lambda: os._exit(0))
 
@@ -152,6 +166,7 @@ def _set_up_logging(settings: Settings) -> None:
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             "loggers": {
                 "celery.worker": {"level": settings.log_level},
+                "celery.worker.consumer.consumer": {"level": "ERROR"},  # `worker.consumer` says it in a line
                 "celery.app.trace": {"level": "ERROR"},  # a job that goes back to the queue is no stack trace's matter
                 "celery.worker.strategy": {"level": "WARNING"},  # its line a job says no more than the job's row
                 "pipeline": {"level": settings.log_level},

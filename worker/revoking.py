@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from celery.utils.functional import maybe_list
 from celery.worker import state as worker_state
-from celery.worker.control import control_command, ok
+from celery.worker.control import control_command
 
 from vidask.ledger import Outcome
 from worker.tasks import JobTask, kind_of, tenant_of
@@ -26,7 +26,7 @@ def revoke(state: Any, task_id: str | Iterable[str], **_: object) -> dict[str, s
     job_ids = set(maybe_list(task_id) or ())
     worker_state.revoked.update(job_ids)
     cancelled = sorted(job_id for job_id in job_ids if state.app.services.ledger.cancel(job_id))
-    return ok(f"cancelled: {', '.join(cancelled) or 'none'}")
+    return {"ok": f"cancelled: {', '.join(cancelled) or 'none'}"}
 
 
 def on_revoked(sender: JobTask, request: Any, expired: bool, **_: object) -> None:

@@ -21,6 +21,7 @@ from pipeline.llm import open_llm
 from pipeline.loop import EventLoopThread
 from pipeline.retriever import VideoRetriever
 from pipeline.store import ChromaStore
+from vidask import keys
 from vidask.connection import connect, queue_errors
 from vidask.ledger import Ledger
 from vidask.models import Answer, AskJob
@@ -105,8 +106,8 @@ def open_answers(chain: Runnable[AskJob, Answer], loop: EventLoopThread, ledger:
                 elif standing.streamed:
                     streams.want(claim.job_id)
 
-        controls = Controls(ledger.redis, on_cancel=answers.cancel, on_stream=streams.want, on_reconnect=look_up)
-        with closing(controls):
+        orders = {keys.CANCEL: answers.cancel, keys.STREAM: streams.want}
+        with closing(Controls(ledger.redis, orders, on_reconnect=look_up)):
             yield answers
 
 

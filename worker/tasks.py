@@ -20,7 +20,7 @@ from vidask.ledger import Outcome
 from vidask.models import Answer, AskJob, ForgetJob, ForgetReport, IndexReport, IndexTranscriptJob, JobModel
 from vidask.validation import parse_json
 from worker.claims import Claim
-from worker.departure import is_leaving, leave
+from worker.departure import leave, takes_no_more
 from worker.errors import GivenBack, Postponed
 from worker.services import Services
 
@@ -71,6 +71,8 @@ class JobTask(Task):
             self._release(claim, crashed=True)
         except RedisError as error:
             log.warning("job %s is left to its lease: Redis: %s", claim.job_id, error)
+        finally:
+            self._services.claims.forget(claim)
 
     def on_failure(self, exc: Exception, task_id: str, args: object, kwargs: object, einfo: object) -> None:  # noqa: ARG002
         """A bug: Celery logs its stack trace, and calls this for the job to end with a sentence."""
@@ -111,7 +113,7 @@ class JobTask(Task):
     def _claim(self, payload: Mapping[str, object]) -> Claim | None:
         """None where the job is not to be worked on. A message that cannot be looked at goes back to the queue."""
         try:
-            if is_leaving():
+            if takes_no_more():
                 raise GivenBack("this worker takes no more jobs")  # noqa: EM101, TRY301
             return self._services.claims.claim(
                 cast("str", self.request.id),

@@ -1,4 +1,5 @@
-"""Celery's Redis transport, with a door: what is no Celery message is dropped with a line in the log.
+"""Celery's Redis transport, with a door: what is no Celery message is dropped with a line in the log. And with a clock: it is known
+when Redis last answered.
 
 Without it anything else that somebody pushes onto the queue's key (not JSON, no headers, a body of another shape) raises in the
 middle of Celery's event loop, ends the worker, and ends it again when the message is delivered again.
@@ -9,6 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import time
+from queue import Empty
 from typing import Any
 
 from celery.utils.log import get_logger
@@ -60,14 +63,25 @@ _BODY: TypeAdapter[Any] = TypeAdapter(tuple[list[JsonValue], dict[str, JsonValue
 
 
 class Channel(redis.Channel):
-    """Reads messages; one that is not even JSON ends here."""
+    """Reads messages; one that is not even JSON ends here.
+
+    Attributes:
+        polled_at: when Redis last answered a poll for messages, be it that there is none; on the monotonic clock.
+    """
+
+    polled_at = 0.0
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)  # pyright: ignore[reportAttributeAccessIssue]  not in the stubs
+            read = super()._brpop_read(**options)  # pyright: ignore[reportAttributeAccessIssue]  not in the stubs
         except (json.JSONDecodeError, UnicodeDecodeError, DecodeError) as error:
             log.warning("dropped from the queue: not a Celery message (%s)", error)
-            return True
+            read = True
+        except Empty:
+            self.polled_at = time.monotonic()
+            raise
+        self.polled_at = time.monotonic()
+        return read
 
 
 class Transport(redis.Transport):

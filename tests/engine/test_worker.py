@@ -159,7 +159,7 @@ def test_a_second_sigterm_gives_the_jobs_back_and_leaves(running: Running) -> No
     wait_for("it has heard it", lambda: "Warm shutdown" in running.log.read_text())
     running.process.send_signal(signal.SIGTERM)
     running.process.wait(timeout=20)
-    assert [job.status() for job in jobs] == ["running", "running"], (
+    assert [job.status() for job in jobs] == ["queued", "queued"], (
         "neither failed nor finished: another worker's turn"
     )
 
@@ -175,7 +175,7 @@ def test_the_engine_is_killed_and_the_next_worker_finishes_the_jobs_though_its_w
         wait_for("nothing of it is left", lambda: gone(children))
         said = first.log.read_text()
         assert "the engine's process has ended; it gives its jobs back and leaves" in said
-        assert {job.status() for job in jobs} == {"running"}, "none of them failed"
+        assert {job.status() for job in jobs} == {"queued"}, "none of them failed"
 
         with started(url, tmp_path, engine_env) as second:
             children = second.children()

@@ -74,7 +74,7 @@ def test_what_it_shows_is_what_happens(emptied_worker: str, tmp_path: Path, monk
 
 def test_every_command_of_vidask_is_among_what_is_run() -> None:
     run = [command[-1] for command, *_ in _sessions() if command[0] == "bash"]
-    for name in ("index", "ask", "batch", "status", "cancel", "forget"):
+    for name in ("index", "ask", "batch", "status", "cancel", "forget", "quarantine"):
         assert any(command.startswith(f"vidask {name} ") for command in run)
     for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
         assert "vidask " not in block, "what calls vidask belongs into a console block, which is run"

@@ -133,7 +133,8 @@ def test_a_job_that_nobody_streams_writes_no_stream_and_costs_redis_nothing(
     run(job)
     spent = _calls(hand) - before
     del spent["info"]
-    claiming, finishing = ["hmget", "time", "hset"], ["hmget", "hset", "pexpire", "set", "publish"]
+    claiming = ["hmget", "time", "zrem", "hset", "zadd", "pexpire"]
+    finishing = ["hmget", "hset", "pexpire", "set", "publish", "zrem"]
     assert spent == Counter(["evalsha", *claiming, "evalsha", *finishing])
     assert not hand.ledger.redis.exists(keys.stream(job.id))
 
@@ -181,7 +182,7 @@ def test_an_answer_that_is_written_anew_after_a_crash_says_that_the_old_text_is_
     crashed.write("Half an")
     first = next(events)
 
-    claim = hand.claim(job)
+    claim = hand.claim_again(job)
     stream = hand.streams.open(claim)
     crashed.write("swer of a worker that was thought dead")
     crashed.close()
@@ -206,7 +207,7 @@ def test_a_second_worker_that_writes_no_stream_makes_the_first_ones_text_void_to
     events = job.stream()
     hand.streams.open(hand.claim(job)).write("Half an")
     first = next(events)
-    hand.answer(hand.claim(job), "Halfway.")
+    hand.answer(hand.claim_again(job), "Halfway.")
     assert text_of([first, *events]) == "Halfway."
 
 
@@ -319,13 +320,14 @@ def test_a_stream_is_bounded_and_does_not_stay(
     job = idle_client.ask("Why?")
     events = job.stream()
     connection: Any = hand.ledger.redis
+    hand.claim(job)
     for _ in range(400):
-        stream = hand.streams.open(hand.claim(job))
+        stream = hand.streams.open(hand.claim_again(job))
         stream.write("A word.")
         stream.close()
     assert connection.xlen(keys.stream(job.id)) <= 200
     assert 0 < connection.ttl(keys.stream(job.id)) <= keys.STREAM_TTL_S
-    hand.answer(hand.claim(job), "A whole answer.")
+    hand.answer(hand.claim_again(job), "A whole answer.")
     assert 0 < connection.ttl(keys.stream(job.id)) <= keys.STREAM_TTL_S
     assert text_of(list(events)) == "A whole answer."
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import random
 import socket
 import subprocess
@@ -10,51 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromadb.api import ClientAPI
 from chromadb.api.models.Collection import Collection
-from langchain_core.documents import Document
-from langchain_core.embeddings import FakeEmbeddings
 
 from config import Settings
 from pipeline.chroma import open_chroma
 from pipeline.retriever import VideoRetriever
 from pipeline.store import ChromaStore
+from tests.library import QUESTION, AlwaysTheQuestion, Library, chunk, names
 from vidask.errors import InvalidSettings, StoreUnavailable, UnknownVideo
-
-Chunks = list[tuple[Document, list[float]]]
-
-#: A question lies at 0 degrees; what lies nearer to that is nearer to the question.
-QUESTION = [1.0, 0.0]
-
-
-def chunk(name: str, degrees: float, start_s: float = 0.0, video_id: str = "talk") -> tuple[Document, list[float]]:
-    end_s = start_s + 1
-    meta = {"video_id": video_id, "start_s": start_s, "end_s": end_s, "cues": [[start_s, end_s, 0]]}
-    vector = [math.cos(math.radians(degrees)), math.sin(math.radians(degrees))]
-    return Document(id=f"{video_id}-{name}", page_content=f"{name} is said", metadata=meta), vector
-
-
-def names(documents: list[Document]) -> list[str]:
-    return [document.page_content.removesuffix(" is said") for document in documents]
-
-
-class Library:
-    """A store, spoken to in chunks."""
-
-    def __init__(self, client: ClientAPI) -> None:
-        self.client = client
-        self.store = ChromaStore(client, embedding_model="model-a")
-
-    def put(self, *chunks: tuple[Document, list[float]], video_id: str = "talk", tenant: str = "acme") -> int:
-        documents, vectors = [document for document, _ in chunks], [vector for _, vector in chunks]
-        return self.store.replace(tenant, video_id, documents, vectors)
-
-    def find(self, *video_ids: str, tenant: str = "acme", top_k: int = 50, **limits: Any) -> list[str]:
-        return names(self.store.search(tenant, QUESTION, video_ids=video_ids, top_k=top_k, **limits))
-
-    def everywhere(self) -> list[list[str]]:
-        """What a question to the video finds, and one to all videos."""
-        return [self.find("talk"), self.find()]
 
 
 @pytest.fixture(autouse=True)
@@ -356,12 +318,7 @@ def test_what_is_found_stands_in_the_order_in_which_it_is_said_and_knows_how_nea
     with open_chroma(settings) as client:
         store = ChromaStore(client, embedding_model="minilm")
         store.replace("default", "talk", [document for document, _ in chunks], [vector for _, vector in chunks])
-        retriever = VideoRetriever(embeddings=_AlwaysTheQuestion(size=2), store=store)
+        retriever = VideoRetriever(embeddings=AlwaysTheQuestion(size=2), store=store)
         found = retriever.invoke("Why?", tenant="default", top_k=3)
     assert names(found) == ["early", "middle", "late"]
     assert [document.metadata["rank"] for document in found] == [2, 1, 0]
-
-
-class _AlwaysTheQuestion(FakeEmbeddings):
-    def embed_query(self, text: str) -> list[float]:  # noqa: ARG002  whatever is asked
-        return QUESTION

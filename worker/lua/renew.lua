@@ -5,7 +5,7 @@
 -- ARGV     [1] lease in seconds, [2] life of the hash in milliseconds, [3] how many lines the caller has claimed from, then for
 --          each a line and when the newest job claimed of it had been sent, then for each job its id and the attempt it is held at
 --
--- Returns for each job 1, or 0 when it is not the caller's any more.
+-- Returns for each job 1, or 0 when it waits for another worker or is another's. One that has ended is nobody's.
 
 local lines = tonumber(ARGV[3])
 for line = 1, lines do
@@ -22,10 +22,11 @@ local held = {}
 for job = 1, #KEYS - 2 do
     local id, attempt = ARGV[2 * (lines + job) + 2], ARGV[2 * (lines + job) + 3]
     local state, now_at = unpack(redis.call('HMGET', KEYS[job + 2], 'state', 'attempt'))
-    held[job] = 0
+    held[job] = 1
     if state == 'running' and now_at == attempt then
         redis.call('ZADD', KEYS[1], until_s, id)
-        held[job] = 1
+    elseif state == 'running' or state == 'queued' then
+        held[job] = 0
     end
 end
 return held

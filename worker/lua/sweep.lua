@@ -28,9 +28,9 @@ local function wait_again(id, kind_of_line)
     send[#send + 1] = id
 end
 
--- Nobody has swept for as long as a lease: Redis was away, or every worker. Those that live have time to say so first.
+-- Nobody has swept for half a lease: Redis was away, or every worker. Those that live, and renewed shortly before, have time to say so.
 local last = tonumber(redis.call('GET', swept) or 0)
-if now - last > lease then
+if now - last > lease / 2 then
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now + lease / 2)) do
         redis.call('ZADD', leases, string.format('%.6f', now + lease / 2), id)
     end
@@ -76,10 +76,10 @@ end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', now, 'LIMIT', 0, most)) do
     local state = redis.call('HGET', row_of(id), 'state')
-    if state ~= 'queued' then
-        redis.call('ZREM', deadlines, id)
-    else
+    if state == 'queued' then
         expired[#expired + 1] = id
+    elseif state ~= 'running' then -- who runs it ends it, or gives it back, and then it is looked at again
+        redis.call('ZREM', deadlines, id)
     end
 end
 

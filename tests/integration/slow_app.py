@@ -1,0 +1,76 @@
+"""A worker whose answers take as long as a test likes, and say which process gave them. There are no models in it.
+
+celery -A tests.integration.slow_app worker
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, cast
+
+import redis
+from celery import signals
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from config import Settings
+from pipeline.loop import EventLoopThread
+from vidask.models import Answer, AskJob
+from worker.factory import create_app
+from worker.services import Services, open_answers, open_claims, open_ledger
+from worker.videos import Videos
+
+#: A question that ends the worker.
+DIE = "die"
+#: What other questions begin with; behind it stands a key of Redis, and as long as there is such a key they are not answered.
+WHILE = "while "
+#: Ids of the processes that take jobs: a set in Redis.
+READY = "slow:ready"
+#: Ids of the jobs that a process is done with, whatever came of them: a set in Redis.
+DONE_BY = "slow:done:"
+
+
+def _chain(connection: redis.Redis) -> Runnable[AskJob, Answer]:
+    async def answer(job: AskJob) -> Answer:
+        if job.question == DIE:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while connection.exists(job.question.removeprefix(WHILE)):  # noqa: ASYNC110  another process removes it
+            await asyncio.sleep(0.02)
+        return Answer(text=f"by {os.getpid()}", standalone_question=job.question, model="slow")
+
+    return RunnableLambda(answer)
+
+
+@contextmanager
+def open_slow_services(settings: Settings) -> Iterator[Services]:
+    ledger = open_ledger(settings)
+    with (
+        closing(EventLoopThread("answers")) as loop,
+        open_answers(_chain(ledger.redis), loop, ledger) as answers,
+        open_claims(settings, ledger, answers) as claims,
+    ):
+        yield Services(
+            ledger=ledger,
+            claims=claims,
+            videos=Videos(ledger.redis),
+            embeddings=cast("Any", None),  # questions reach none of these here
+            store=cast("Any", None),
+            llm=cast("Any", None),
+            answers=answers,
+        )
+
+
+app = create_app(Settings.from_environment(), open_slow_services)
+
+
+@signals.worker_ready.connect
+def _ready(**_: object) -> None:
+    app.services.ledger.redis.sadd(READY, os.getpid())
+
+
+@signals.task_postrun.connect
+def _done(task_id: str, **_: object) -> None:
+    app.services.ledger.redis.sadd(f"{DONE_BY}{os.getpid()}", task_id)

@@ -1,0 +1,37 @@
+"""Celery's consumer, that looks for a lost Redis every second, for as long as it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.utils.log import get_logger
+from celery.worker import consumer
+from celery.worker.state import maybe_shutdown
+
+log = get_logger(__name__)
+
+_PAUSE_S = 1.0
+
+
+class Consumer(consumer.Consumer):
+    """Celery's own waits two seconds longer each time, up to thirty, which no setting changes, and gives up after a hundred."""
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Say it in a line; Celery's own is a stack trace, which `worker.factory` keeps out of the log."""
+        log.warning("the connection to Redis is lost: %s", exc)
+        super().on_connection_error_after_connected(exc)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect; nothing but the end of the worker ends the trying."""
+        said = False
+
+        def say(error: Exception, _: float) -> None:
+            nonlocal said
+            if not said:
+                log.error("no jobs for now; Redis is tried again every second: %s", error)
+            said = True
+
+        conn.ensure_connection(
+            say, interval_start=_PAUSE_S, interval_step=0, interval_max=_PAUSE_S, callback=maybe_shutdown
+        )
+        return conn
