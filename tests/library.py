@@ -12,6 +12,9 @@ from langchain_core.embeddings import FakeEmbeddings
 from pipeline.retrying import Patience
 from pipeline.store import ChromaStore
 
+#: Gives up soon; and tries for as long as a busy machine needs.
+SHORT = Patience(for_s=0.5, pause_s=0.01)
+QUICK = Patience(for_s=20.0, pause_s=0.01)
 #: A question lies at 0 degrees; what lies nearer to that is nearer to the question.
 QUESTION = [1.0, 0.0]
 
@@ -30,9 +33,9 @@ def names(documents: list[Document]) -> list[str]:
 class Library:
     """A store, spoken to in chunks."""
 
-    def __init__(self, client: ClientAPI) -> None:
+    def __init__(self, client: ClientAPI, patience: Patience = QUICK) -> None:
         self.client = client
-        self.store = ChromaStore(client, embedding_model="model-a", patience=Patience(for_s=0.5, pause_s=0.01))
+        self.store = ChromaStore(client, embedding_model="model-a", patience=patience)
 
     def put(self, *chunks: tuple[Document, list[float]], video_id: str = "talk", tenant: str = "acme") -> int:
         documents, vectors = [document for document, _ in chunks], [vector for _, vector in chunks]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from kombu.exceptions import OperationalError
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from redis.exceptions import RedisError
 from uuid_utils import uuid7
 
 from vidask.connection import DEFAULT_URL, connect, queue_errors
@@ -32,6 +35,8 @@ from vidask.models import (
 from vidask.publishing import Publisher
 from vidask.quarantine import Quarantine, QuarantinedJob
 from vidask.validation import build, describe
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -77,7 +82,7 @@ class Client:
 
         Raises:
             InvalidJob: an argument breaks a limit; nothing was queued.
-            QueueUnavailable: Redis does not answer; nothing was queued.
+            QueueUnavailable: Redis does not answer in time; call again, with the same `job_id` where twice would be harm.
         """
         fields = {
             "video_id": video_id,
@@ -115,7 +120,7 @@ class Client:
 
         Raises:
             InvalidJob: an argument breaks a limit; nothing was queued.
-            QueueUnavailable: Redis does not answer; nothing was queued.
+            QueueUnavailable: Redis does not answer in time; call again, with the same `job_id` where twice would be harm.
         """
         fields = {
             "question": question,
@@ -134,7 +139,7 @@ class Client:
 
         Raises:
             InvalidJob: an argument breaks a limit; nothing was queued.
-            QueueUnavailable: Redis does not answer; nothing was queued.
+            QueueUnavailable: Redis does not answer in time; call again, with the same `job_id` where twice would be harm.
         """
         return self._enqueue("forget", ForgetJob, {"video_id": video_id}, job_id)
 
@@ -176,27 +181,25 @@ class Client:
                 job.model_dump_json(exclude_none=True),
                 deadline_s=job.deadline_s if isinstance(job, AskJob) else None,
             )
-            if created or self._still_queued(job_id, kind):
-                self._publish(job_id, kind, created=created)
+        if created or self._still_queued(job_id, kind):
+            self._publish(job_id, kind)
         return self.job(job_id)
 
     def _still_queued(self, job_id: str, kind: str) -> bool:
         """Whether a job of that id waits: publishing it again is harmless, and mends a call that died half-way."""
-        row = self._ledger.read(job_id)
+        with queue_errors(self._url):
+            row = self._ledger.read(job_id)
         if row is not None and (row.tenant, row.kind) != (self.tenant, kind):
             msg = f"job_id: {job_id!r} is taken by another job; choose another"
             raise InvalidJob(msg)
         return row is not None and row.state == "queued"
 
-    def _publish(self, job_id: str, kind: str, *, created: bool) -> None:
-        """A row that was made for a message does not stay without it."""
-        published = False
+    def _publish(self, job_id: str, kind: str) -> None:
+        """The row is what counts: where its message is not sent, the sweep of a worker sends one."""
         try:
             self._publisher.send(job_id, kind)
-            published = True
-        finally:
-            if created and not published:
-                self._ledger.discard(job_id, kind)
+        except (RedisError, OperationalError) as error:
+            log.warning("job %s is accepted, but its message was not sent (%s); a worker will find it", job_id, error)
 
 
 def _listed(name: str, items: Iterable[str]) -> tuple[str, ...]:

@@ -126,13 +126,6 @@ class Ledger:
             )
         )
 
-    def discard(self, job_id: str, kind: str) -> None:
-        """Remove the row of a job that was never published."""
-        with self.redis.pipeline() as pipe:  # pyright: ignore[reportUnknownMemberType]  untyped in redis-py
-            pipe.delete(keys.job_row(job_id))
-            pipe.zrem(keys.waiting(keys.line(kind)), job_id)
-            pipe.execute()
-
     def read(self, job_id: str) -> Row | None:
         """The row, or nothing where there is none."""
         fields = resolved(self.redis.hgetall(keys.job_row(job_id)))

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from celery import Celery
 
-from vidask import Client, JobError, keys
+from vidask import Client, JobError, JobNotFound, keys
 from vidask.connection import celery_settings, connect, queue_errors
 from vidask.models import Answer
 
@@ -108,7 +108,7 @@ class Vidask(System):
     def result(self, job_id: str, timeout_s: float) -> str:
         try:
             return self._client.job(job_id).result(timeout_s).text
-        except JobError as error:
+        except (JobError, JobNotFound) as error:
             return type(error).__name__
 
     def ends(self, job_ids: Sequence[str]) -> dict[str, End]:

@@ -19,7 +19,7 @@ import redis
 from config import Settings
 from pipeline.chroma import open_chroma
 from pipeline.retriever import VideoRetriever
-from tests.library import AlwaysTheQuestion, Library, chunk
+from tests.library import SHORT, AlwaysTheQuestion, Library, chunk
 from tests.support import LECTURE, wait_for
 from vidask import Client, JobCancelled, JobExpired, JobFailed, StoreUnavailable, keys
 from worker.embedded import child_process, free_port, wait_until, worker_process
@@ -158,14 +158,22 @@ def library(chroma: ChromaServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[L
         yield Library(client)
 
 
-def test_a_server_that_hangs_is_given_up_and_used_again(library: Library, chroma: ChromaServer, tenant: str) -> None:
-    retriever = VideoRetriever(embeddings=AlwaysTheQuestion(size=2), store=library.store)
+@pytest.fixture
+def hasty(library: Library) -> Library:
+    """The same with little patience."""
+    return Library(library.client, SHORT)
+
+
+def test_a_server_that_hangs_is_given_up_and_used_again(
+    library: Library, hasty: Library, chroma: ChromaServer, tenant: str
+) -> None:
+    retriever = VideoRetriever(embeddings=AlwaysTheQuestion(size=2), store=hasty.store)
     library.put(chunk("a", 10), tenant=tenant)
     with chroma.frozen():
         with pytest.raises(
             StoreUnavailable, match=rf"^Chroma hangs \(timed out\), .* the server at {chroma.url}, .*; tried"
         ):
-            library.put(chunk("b", 10), tenant=tenant)
+            hasty.put(chunk("b", 10), tenant=tenant)
         with pytest.raises(StoreUnavailable, match=r"^Chroma hangs: .* a search for 0.5 s; .*; tried"):
             asyncio.run(retriever.ainvoke("Why?", tenant=tenant))
     library.put(chunk("b", 10), tenant=tenant)
@@ -173,7 +181,7 @@ def test_a_server_that_hangs_is_given_up_and_used_again(library: Library, chroma
 
 
 def test_a_server_whose_disk_is_full_is_written_to_again_when_it_has_space_and_was_started_again(
-    library: Library, chroma: ChromaServer, tenant: str
+    library: Library, hasty: Library, chroma: ChromaServer, tenant: str
 ) -> None:
     library.put(chunk("a", 10), tenant=tenant)
     chroma.stop()
@@ -183,7 +191,7 @@ def test_a_server_whose_disk_is_full_is_written_to_again_when_it_has_space_and_w
         rf"^Chroma('s disk is full| hangs) .*; free space at the server at {chroma.url}, then start Chroma again; tried"
     )
     with pytest.raises(StoreUnavailable, match=said):
-        library.put(*documents, video_id="long", tenant=tenant)
+        hasty.put(*documents, video_id="long", tenant=tenant)
 
     chroma.stop()
     chroma.start()

@@ -21,7 +21,7 @@ from config import Settings
 from pipeline.chroma import open_chroma
 from pipeline.retriever import VideoRetriever
 from pipeline.store import ChromaStore
-from tests.library import AlwaysTheQuestion, Library, chunk, names
+from tests.library import SHORT, AlwaysTheQuestion, Library, chunk, names
 from vidask.errors import StoreUnavailable
 
 
@@ -35,6 +35,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def library(settings: Settings) -> Iterator[Library]:
     with open_chroma(settings) as client:
         yield Library(client)
+
+
+@pytest.fixture
+def hasty(library: Library) -> Library:
+    """The same with little patience."""
+    return Library(library.client, SHORT)
 
 
 class Away:
@@ -88,18 +94,18 @@ def test_a_question_waits_for_a_chroma_that_is_away(
 
 
 def test_a_chroma_that_stays_away_is_said_with_its_place_and_how_long_it_was_tried(
-    library: Library, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    hasty: Library, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    Away(monkeypatch, type(library.client), "get_or_create_collection", 10_000)
+    Away(monkeypatch, type(hasty.client), "get_or_create_collection", 10_000)
     said = rf"^Chroma does not answer \(Connection refused\); check the folder {settings.chroma_path}; tried for 0 s$"
     with pytest.raises(StoreUnavailable, match=said):
-        library.put(chunk("a", 10))
+        hasty.put(chunk("a", 10))
 
 
-def test_a_chroma_that_hangs_is_given_up_in_time(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chroma_that_hangs_is_given_up_in_time(hasty: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr(ChromaStore, "search", lambda *_, **__: over.wait(60))
-    retriever = VideoRetriever(embeddings=AlwaysTheQuestion(size=2), store=library.store)
+    retriever = VideoRetriever(embeddings=AlwaysTheQuestion(size=2), store=hasty.store)
 
     async def ask() -> None:
         try:
@@ -128,19 +134,19 @@ def test_vectors_that_do_not_fit_are_not_tried_again(library: Library, monkeypat
 
 
 def test_a_disk_that_is_nearly_full_is_not_written_to(
-    library: Library, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    hasty: Library, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    library.put(chunk("a", 10))
+    hasty.put(chunk("a", 10))
     usage = shutil.disk_usage(settings.chroma_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=63_000_000))
     said = (
         rf"^Chroma's disk is full: 63 MB are free, .* 64 MB .*; free space at the folder {settings.chroma_path}; tried"
     )
     with pytest.raises(StoreUnavailable, match=said):
-        library.put(chunk("b", 10))
+        hasty.put(chunk("b", 10))
     with pytest.raises(StoreUnavailable, match=said):
-        library.store.forget("acme", "talk")
-    assert library.everywhere() == [["a"]] * 2, "questions are still answered"
+        hasty.store.forget("acme", "talk")
+    assert hasty.everywhere() == [["a"]] * 2, "questions are still answered"
 
 
 def test_a_change_waits_for_space(library: Library, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
