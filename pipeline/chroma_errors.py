@@ -75,16 +75,20 @@ class ChromaErrors:
             return StoreUnavailable(
                 f"Chroma refuses the vectors ({said}); was the embedding model changed?", passes=False
             )
-        if any(sign in said for sign in _FULL):
-            self._met_full_disk = True
-            program = "the worker" if self._embedded else "Chroma"
-            return StoreUnavailable(
-                f"Chroma's disk is full ({said}); free space at {self._where}, then start {program} again"
-            )
-        if any(sign in said for sign in _NO_FILES):
-            msg = f"Chroma cannot open its files ({said}); raise the limit of open files (ulimit -n) for {self._where}"
-            return StoreUnavailable(msg)
+        self._met_full_disk |= _is_among(_FULL, said)
+        return StoreUnavailable(self._sentence(error, said))
+
+    def _sentence(self, error: Exception, said: str) -> str:
+        program = "the worker" if self._embedded else "Chroma"
+        remedy = f"free space at {self._where}, then start {program} again"
+        if _is_among(_FULL, said):
+            return f"Chroma's disk is full ({said}); {remedy}"
+        if _is_among(_NO_FILES, said):
+            return f"Chroma cannot open its files ({said}); raise the limit of open files (ulimit -n) for {self._where}"
         if isinstance(error, (httpx.ReadTimeout, httpx.WriteTimeout)):
-            msg = f"Chroma hangs ({said}), as it does after a full disk; free space at {self._where}, then start Chroma again"
-            return StoreUnavailable(msg)
-        return StoreUnavailable(f"Chroma does not answer ({said}); check {self._where}")
+            return f"Chroma hangs ({said}), as it does after a full disk; {remedy}"
+        return f"Chroma does not answer ({said}); check {self._where}"
+
+
+def _is_among(signs: tuple[str, ...], said: str) -> bool:
+    return any(sign in said for sign in signs)

@@ -7,6 +7,9 @@ from celery import Celery
 from vidask import keys
 from vidask.connection import celery_settings
 
+#: The connection may be open on this side alone, from which the first attempt learns it. A message that came twice is harmless.
+_ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+
 
 class Publisher:
     """Sends messages to the queue of one Redis. Safe to share between threads.
@@ -30,7 +33,8 @@ class Publisher:
             queue=keys.AGAIN if again else keys.QUEUE,
             priority=keys.PRIORITIES[kind],
             ignore_result=True,
-            retry=False,
+            retry=True,
+            retry_policy=_ONCE_MORE,
         )
 
     def close(self) -> None:

@@ -141,7 +141,7 @@ def _scored(question: str, documents: Sequence[Document]) -> Iterator[_Sentence]
 
 def _is_statement(text: str) -> bool:
     """Whether it says something: a question, in quotation marks or not, does not, nor does a mark that stands alone."""
-    return any(char.isalpha() for char in text) and not text.rstrip(_CLOSING_MARKS).endswith(("?", "？"))
+    return any(char.isalnum() for char in text) and not text.rstrip(_CLOSING_MARKS).endswith(("?", "？"))
 
 
 def _fits_the_kind_of_question(question: str, text: str) -> float:

@@ -14,7 +14,6 @@ from vidask.errors import VidaskError
 #: Sent to a server that asks for none, so that OPENAI_API_KEY, which is for another, is not.
 NO_KEY = "none"
 _TIMEOUT = openai.Timeout(600.0, connect=10.0)
-_RETRIES = 2
 
 
 class OpenAIChatModel(RemoteChatModel, BaseChatOpenAI):
@@ -33,7 +32,7 @@ class OpenAIChatModel(RemoteChatModel, BaseChatOpenAI):
             model=model,
             api_key=api_key,
             timeout=_TIMEOUT,
-            max_retries=_RETRIES,
+            max_retries=0,  # the pipeline tries again by itself
             stream_usage=True,
             stream_chunk_timeout=None,  # the timeout above is enough
             use_responses_api=False,

@@ -18,6 +18,9 @@ from vidask.errors import InvalidJob, ModelUnavailable, VidaskError
 
 #: The statuses with which a server refuses this request and would refuse it again: too long, or a value out of range.
 _REFUSED = (400, 413, 422)
+#: Those with which it may take the same request later: too slow, in conflict, too early, too much.
+_PASSING = (408, 409, 425, 429)
+_ITS_OWN_FAULT = 500
 _SHOWN_CHARS = 500
 
 
@@ -97,4 +100,6 @@ def explained(url: str, status: int | None, reason: object) -> VidaskError:
     if status in _REFUSED:
         return InvalidJob(f"{redacted(url)} refused the prompt: {said}")
     answered = "does not answer" if status is None else f"answered {status}"
-    return ModelUnavailable(f"{redacted(url)} {answered}: {said}; ask again when the language model's server works")
+    passes = status is None or status in _PASSING or status >= _ITS_OWN_FAULT
+    message = f"{redacted(url)} {answered}: {said}; ask again when the language model's server works"
+    return ModelUnavailable(message, passes=passes)

@@ -159,9 +159,7 @@ def test_a_second_sigterm_gives_the_jobs_back_and_leaves(running: Running) -> No
     wait_for("it has heard it", lambda: "Warm shutdown" in running.log.read_text())
     running.process.send_signal(signal.SIGTERM)
     running.process.wait(timeout=20)
-    assert [job.status() for job in jobs] == ["queued", "queued"], (
-        "neither failed nor finished: another worker's turn"
-    )
+    assert [job.status() for job in jobs] == ["queued", "queued"], "neither failed nor finished: another worker's turn"
 
 
 def test_the_engine_is_killed_and_the_next_worker_finishes_the_jobs_though_its_whole_group_hears_sigterm(

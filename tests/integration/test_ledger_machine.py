@@ -1,14 +1,12 @@
 """Any order of accepting, losing, claiming, crashing, waking up, cancelling and ending jobs, against a model of what each does.
 
-The scripts, `Ledger`, `Claims` and `Sweep` are the real ones, on a real Redis whose clock the test sets.
+The scripts, `Ledger`, `Claims`, `Sweep` and `Quarantine` are the real ones, on a real Redis whose clock the test sets.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -26,70 +24,45 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.ledger_model import JobInModel, LedgerModel
 from tests.queue_by_hand import LISTS, OwnClock, QueueByHand
 from vidask import keys
 from vidask.ledger import Ledger, Outcome, resolved
-from vidask.models import AskJob, ForgetJob
 from vidask.quarantine import Quarantine
 from worker.claims import Claim, Claims
 from worker.embedded import redis_server
 from worker.sweep import Sweep
 
 LEASE_S = 15.0
-#: Few, so that much befalls each.
+PATIENCE_S = 5.0
+#: Few that have not ended, so that much befalls each.
 MOST_JOBS = 3
+FIRST_LINE = keys.line("ask")
+DONE = Outcome("succeeded", result='"done"')
+
+ONE_IN_FOUR = st.sampled_from([False, False, False, True])
 LINES = st.sampled_from(sorted(LISTS))
-#: A new job: its kind, its deadline in seconds where it is a question, and who sends it.
+WORKERS = st.integers(0, 2)
+#: A new job: its kind, its deadline in seconds where it is a question, who sends it, and whether it ends its workers.
 NEW = st.tuples(
     st.sampled_from(["ask", "forget"]),
     st.sampled_from([None, None, 4, 30]),
     st.sampled_from(["client", "client", "dying client", "plain Celery"]),
+    ONE_IN_FOUR,
 )
-WORKERS = st.integers(0, 2)
-ONE_IN_FOUR = st.sampled_from([False, False, False, True])
-DONE = Outcome("succeeded", result='"done"')
 
 
 class Worker:
     """What of a worker speaks with Redis."""
 
-    def __init__(self, ledger: Ledger, messages: QueueByHand) -> None:
-        self.claims = Claims(ledger, messages, lease_s=LEASE_S)
-        self.sweep = Sweep(ledger, messages, lease_s=LEASE_S)
+    def __init__(self, ledger: Ledger, queue: QueueByHand) -> None:
+        self.claims = Claims(ledger, queue, lease_s=LEASE_S)
+        self.sweep = Sweep(ledger, queue, lease_s=LEASE_S)
         self.awake = True
 
-
-@dataclass
-class Model:
-    """What is to be true of a job. There is no state before its row is made."""
-
-    kind: str
-    deadline_s: float | None = None
-    state: str | None = None
-    attempt: int = 0
-    crashes: int = 0
-    lease_s: float = 0.0
-    sent_at_s: float = 0.0
-    deadline_at_s: float = math.inf
-    holder: Worker | None = None
-    first_message: str = ""
-    end: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def payload(self) -> str:
-        if self.kind == "forget":
-            return ForgetJob(video_id="talk").model_dump_json()
-        return AskJob(question="Why?", deadline_s=self.deadline_s).model_dump_json()
-
-    def waits(self, now_s: float, *, anew: bool = False) -> None:
-        """Its message is sent, if nothing goes wrong."""
-        self.state, self.holder, self.sent_at_s = "queued", None, now_s
-        if anew:
-            self.crashes, self.end = 0, {}
-            self.deadline_at_s = math.inf if self.deadline_s is None else now_s + self.deadline_s
-
-    def is_held_by(self, claim: Claim) -> bool:
-        return (self.state, self.attempt) == ("running", claim.attempt)
+    def has(self, job_id: str) -> bool:
+        """Whether it believes so."""
+        return any(claim.job_id == job_id for claim in self.claims.held())
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -103,65 +76,68 @@ class LedgerMachine(RuleBasedStateMachine):
         connection.start()
         self.redis = connection
         self.ledger = Ledger(connection)
-        self.messages = QueueByHand(connection)
-        self.workers = [Worker(self.ledger, self.messages) for _ in range(3)]
-        self.models: dict[str, Model] = {}
-        self.swept_at_s = 0.0
+        self.queue = QueueByHand(connection)
+        self.quarantine = Quarantine(connection, self.queue)
+        self.workers = [Worker(self.ledger, self.queue) for _ in range(3)]
         self.turn = 0
+        self.model = LedgerModel(LEASE_S)
 
     # What users do
 
-    @initialize(target=jobs, new=st.lists(NEW, min_size=3, max_size=3))
-    def some_jobs_are_accepted(self, new: list[tuple[str, int | None, str]]) -> Any:
+    @initialize(target=jobs, new=st.lists(NEW, min_size=MOST_JOBS, max_size=MOST_JOBS))
+    def some_jobs_are_accepted(self, new: list[tuple[str, int | None, str, bool]]) -> Any:
         return multiple(*(self._accept(*each) for each in new))
 
-    @precondition(lambda self: len(self._in("queued", "running")) < MOST_JOBS)
+    @precondition(lambda self: len(self.model.open()) < MOST_JOBS)
     @rule(target=jobs, new=NEW)
-    def another_job_is_accepted(self, new: tuple[str, int | None, str]) -> str:
+    def another_job_is_accepted(self, new: tuple[str, int | None, str, bool]) -> str:
         return self._accept(*new)
 
+    @precondition(
+        lambda self: len(self.model.jobs) > 4 * len(self.model.of("cancelled"))
+    )  # enough is left to befall others
     @rule(job_id=consumes(jobs))
     def a_job_is_cancelled(self, job_id: str) -> None:
-        open_before = self.models[job_id].state in ("queued", "running")
-        assert self.ledger.cancel(job_id) == open_before
-        if open_before:
-            self._ended(job_id, "cancelled")
+        is_open = job_id in self.model.open()
+        assert self.ledger.cancel(job_id) == is_open
+        if is_open:
+            self.model.jobs[job_id].state = "cancelled"
 
-    @precondition(lambda self: self._in("quarantined"))
+    @precondition(lambda self: self.model.of("quarantined"))
     @rule()
     def who_is_set_aside_is_replayed(self) -> None:
-        for job_id in self._in("quarantined"):
-            job = self.models[job_id]
+        for job_id in self.model.of("quarantined"):
+            job = self.model.jobs[job_id]
             self.redis.tick()
-            Quarantine(self.redis, self.messages).replay(job_id, job.kind)
-            job.waits(self.redis.now_s(), anew=True)
+            self.quarantine.replay(job_id, job.kind)
+            job.is_accepted(self.redis.now_s())
 
     # What befalls messages
 
-    @precondition(lambda self: self.messages.waiting)
+    @precondition(lambda self: self.queue.waiting)
     @rule(first=LINES)
     def a_message_is_lost(self, first: str) -> None:
-        self.messages.pop(first)
+        self.queue.pop(first)
 
     @rule(job_id=jobs, again=st.booleans())
     def a_message_comes_twice(self, job_id: str, again: bool) -> None:
         """As when a user, who had no reply, accepts a job again by the same id."""
-        job = self.models[job_id]
+        job = self.model.jobs[job_id]
         if job.state is not None:
             assert not self.ledger.create(job_id, job.kind, "default", job.payload)
-            self.messages.send(job_id, job.kind, again=again)
+            self.queue.send(job_id, job.kind, again=again)
 
     # What workers do
 
-    @precondition(lambda self: self.messages.waiting)
+    @precondition(lambda self: self.queue.waiting)
     @rule(target=held, which=WORKERS, first=LINES)
     def a_worker_takes_a_message(self, which: int, first: str) -> Any:
-        return self._all_taken(self.workers[which], first, 1)
+        return multiple(*self._taken(self.workers[which], first, 1))
 
-    @precondition(lambda self: self.messages.waiting)
+    @precondition(lambda self: self.queue.waiting)
     @rule(target=held, which=WORKERS)
     def a_worker_takes_all_messages(self, which: int) -> Any:
-        return self._all_taken(self.workers[which], "vidask/0", self.messages.waiting)
+        return multiple(*self._taken(self.workers[which], FIRST_LINE, self.queue.waiting))
 
     @rule(held=consumes(held))
     def a_worker_finishes(self, held: tuple[Worker, Claim]) -> None:
@@ -173,20 +149,20 @@ class LedgerMachine(RuleBasedStateMachine):
     def a_worker_gives_back(self, held: tuple[Worker, Claim], crashed: bool, later: bool, queue_down: bool) -> None:
         worker, claim = held
         if worker.awake:
-            with self.messages.perhaps_down(down=queue_down):
+            with self.queue.perhaps_down(down=queue_down):
                 self._release(worker, claim, crashed=crashed, later=later)
 
     @precondition(lambda self: self._busy())
     @rule(target=held, killed=ONE_IN_FOUR, seconds=st.sampled_from([0, 20]))
     def a_worker_falls_silent(self, killed: bool, seconds: int) -> Any:
-        """Where it is killed, a new one is started in its place. In time another one takes what it had."""
+        """In time another one takes what it had."""
         worker = self._busy()[0]
         worker.awake = False
         if killed:
-            self.workers[self.workers.index(worker)] = Worker(self.ledger, self.messages)
+            self._is_killed(worker)
         self.time_passes(seconds, queue_down=False)
         other = next((each for each in self.workers if each.awake), worker)
-        return self._all_taken(other, "vidask/0", self.messages.waiting if seconds else 0)
+        return multiple(*self._taken(other, FIRST_LINE, self.queue.waiting if seconds else 0))
 
     @precondition(lambda self: not all(worker.awake for worker in self.workers))
     @rule()
@@ -214,21 +190,23 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def rows_are_what_the_model_says(self) -> None:
-        for job_id, job in self.models.items():
+        for job_id, job in self.model.jobs.items():
             row = self.ledger.read(job_id)
             assert (row and row.state, row.attempt if row else 0) == (job.state, job.attempt), job_id
-            if job.end:
+            if row and row.ended:
+                job.end = job.end or self._all_of(job_id)
                 assert self._all_of(job_id) == job.end, f"{job_id} changed after its end"
+                assert job.end["result"], "Celery's result is stored with the end"
 
     @invariant()
     def sets_agree_with_rows(self) -> None:
         leases = dict(resolved(self.redis.zrange(keys.LEASES, 0, -1, withscores=True)))
-        running = {job_id: job.lease_s for job_id, job in self.models.items() if job.state == "running"}
+        running = {job_id: self.model.jobs[job_id].lease_s for job_id in self.model.of("running")}
         assert leases == pytest.approx(running, abs=1e-5)
         waiting = [(job_id, line) for line in LISTS for job_id in self.redis.zrange(keys.waiting(line), 0, -1)]
-        queued = sorted(self._in("queued"))
-        assert sorted(waiting) == [(job_id, self.redis.hget(keys.job_row(job_id), "line")) for job_id in queued]
-        assert set(self._in("quarantined")) <= set(self.redis.zrange(keys.QUARANTINE, 0, -1))
+        queued = [(job_id, self.redis.hget(keys.job_row(job_id), "line")) for job_id in self.model.of("queued")]
+        assert sorted(waiting) == queued
+        assert set(self.model.of("quarantined")) <= set(self.redis.zrange(keys.QUARANTINE, 0, -1))
 
     @invariant()
     def nothing_stays_for_ever(self) -> None:
@@ -236,66 +214,90 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [key for key in ours if self.redis.ttl(key) == -1] == []
 
     def teardown(self) -> None:
-        """One worker lives, and takes every message: each job comes to its end, and only once."""
+        """One worker at a time lives, and takes every message: each job comes to its end, and only once."""
         if sys.exc_info()[0] is not None:
             return  # a step has failed, and that is what is to be read
         for worker in self.workers:
             worker.awake = False
-        self._all_end(Worker(self.ledger, self.messages))
+        self.workers.append(Worker(self.ledger, self.queue))
+        self._all_end()
         self.who_is_set_aside_is_replayed()
-        self._all_end(Worker(self.ledger, self.messages))
-        self.rows_are_what_the_model_says()
+        self._all_end()
 
-    def _all_end(self, living: Worker) -> None:
+    def _all_end(self) -> None:
         for _ in range(150):  # a job whose message was lost often is sent again after 320 s at most
-            self._sweep(living)
+            self._sweep(self.workers[-1])
             self.rows_are_what_the_model_says()
             self.sets_agree_with_rows()
-            for claim in self._taken(living, "vidask/0", self.messages.waiting):
+            for worker, claim in self._taken(self.workers[-1], FIRST_LINE, self.queue.waiting):
                 self._former_holders_wake_up(claim.job_id)
-                self._finish(living, claim)
-            if not self._in("queued", "running"):
+                if worker.awake:
+                    self._finish(worker, claim)
+            if not self.model.open():
                 return
             self.redis.pass_time(3)
-        pytest.fail(f"stuck: {self._in('queued', 'running')}")
+        pytest.fail(f"stuck: {self.model.open()}")
 
     # One step of the real thing, and of the model
 
-    def _all_taken(self, worker: Worker, first: str, most: int) -> Any:
-        return multiple(*((worker, claim) for claim in self._taken(worker, first, most)))
-
-    def _taken(self, worker: Worker, first: str, most: int) -> list[Claim]:
-        job_ids = [self.messages.pop(first) for _ in range(most if worker.awake else 0)]
-        return [claim for job_id in job_ids if job_id and (claim := self._claim(worker, job_id))]
-
-    def _accept(self, kind: str, deadline_s: int | None, by: str) -> str:
+    def _accept(self, kind: str, deadline_s: int | None, by: str, poison: bool) -> str:
         """Its client may die before it has sent the message; plain Celery writes no row."""
-        job_id = f"{kind}-{len(self.models)}"
-        job = self.models[job_id] = Model(kind, deadline_s if kind == "ask" else None)
+        job_id = f"{kind}-{len(self.model.jobs)}"
+        job = self.model.jobs[job_id] = JobInModel(kind, deadline_s if kind == "ask" else None, poison)
         self.redis.tick()
         if by != "plain Celery":
             assert self.ledger.create(job_id, kind, "default", job.payload, deadline_s=job.deadline_s)
-            job.waits(self.redis.now_s(), anew=True)
+            job.is_accepted(self.redis.now_s())
         if by != "dying client":
-            self.messages.send(job_id, kind)
+            self.queue.send(job_id, kind)
         if by == "client":
             job.first_message = str(self.redis.lindex(LISTS[keys.line(kind)], 0))
         return job_id
 
+    def _taken(self, worker: Worker, first: str, most: int) -> list[tuple[Worker, Claim]]:
+        """What it has claimed when there is no more, or one of these has ended it."""
+        claims: list[tuple[Worker, Claim]] = []
+        for _ in range(most):
+            if worker.awake and (job_id := self.queue.pop(first)) and (claim := self._claim(worker, job_id)):
+                claims.append((worker, claim))
+                if self.model.jobs[job_id].poison:
+                    self._is_killed(worker)
+        return claims
+
     def _claim(self, worker: Worker, job_id: str) -> Claim | None:
         self.redis.tick()
-        job = self.models[job_id]
+        job = self.model.jobs[job_id]
         claim = worker.claims.claim(job_id, kind=job.kind, worker="one", payload=job.payload, tenant="default")
         assert (claim is not None) == (job.state in (None, "queued"))
         if claim is not None:
-            job.state, job.attempt, job.holder, job.first_message = "running", job.attempt + 1, worker, ""
-            job.lease_s = self.redis.now_s() + LEASE_S
+            job.is_claimed(self.redis.now_s(), LEASE_S)
             assert (claim.attempt, claim.crashes) == (job.attempt, job.crashes)
         return claim
 
+    def _finish(self, worker: Worker, claim: Claim) -> None:
+        job = self.model.jobs[claim.job_id]
+        is_held = job.is_held_by(claim)
+        assert worker.claims.finish(claim, DONE) == is_held, "an end counts for the last claim alone"
+        if is_held:
+            job.state = "succeeded"
+
+    def _release(self, worker: Worker, claim: Claim, *, crashed: bool = False, later: bool = False) -> None:
+        """The third crash is left to the lease."""
+        self.redis.tick()
+        job = self.model.jobs[claim.job_id]
+        if job.is_held_by(claim) and not (crashed and claim.on_probation):
+            job.waits(0.0 if later else self.redis.now_s())
+            job.crashes += crashed
+        worker.claims.release(claim, crashed=crashed, later=later)
+
+    def _is_killed(self, worker: Worker) -> None:
+        """And a new one is started in its place."""
+        worker.awake = False
+        self.workers[self.workers.index(worker)] = Worker(self.ledger, self.queue)
+
     def _former_holders_wake_up(self, job_id: str) -> None:
-        for worker in self.workers:
-            if any(claim.job_id == job_id for claim in worker.claims.held()):
+        for worker in self.workers[:-1]:
+            if worker.has(job_id):
                 self._wakes_up(worker)
                 worker.awake = False
 
@@ -305,34 +307,6 @@ class LedgerMachine(RuleBasedStateMachine):
             self._finish(worker, claim)
             self._release(worker, claim)
 
-    def _finish(self, worker: Worker, claim: Claim) -> None:
-        is_ours = self.models[claim.job_id].is_held_by(claim)
-        assert worker.claims.finish(claim, DONE) == is_ours, "an end counts for the last claim alone"
-        if is_ours:
-            self._ended(claim.job_id, "succeeded")
-
-    def _release(self, worker: Worker, claim: Claim, *, crashed: bool = False, later: bool = False) -> None:
-        """The third crash is left to the lease."""
-        self.redis.tick()
-        job = self.models[claim.job_id]
-        if job.is_held_by(claim) and crashed and claim.on_probation:
-            job.holder = None
-        elif job.is_held_by(claim):
-            job.waits(0.0 if later else self.redis.now_s())
-            job.crashes += crashed
-        worker.claims.release(claim, crashed=crashed, later=later)
-
-    def _renew(self, worker: Worker) -> list[Claim]:
-        held = {claim: self.models[claim.job_id] for claim in worker.claims.held()}
-        ours = [job for claim, job in held.items() if job.is_held_by(claim)]
-        lost = [claim for claim, job in held.items() if not job.end and not job.is_held_by(claim)]
-        assert worker.claims.renew() == lost
-        assert not (worker.awake and lost), "a worker that is well lost a job"
-        worker.awake = True
-        for job in ours:
-            job.lease_s = self.redis.now_s() + LEASE_S
-        return lost
-
     def _next_looks_around(self, *, queue_down: bool = False) -> None:
         self.turn += 1
         worker = self.workers[self.turn % len(self.workers)]
@@ -340,64 +314,46 @@ class LedgerMachine(RuleBasedStateMachine):
             self._renew(worker)
             self._sweep(worker, queue_down=queue_down)
 
+    def _renew(self, worker: Worker) -> list[Claim]:
+        held = {claim: self.model.jobs[claim.job_id] for claim in worker.claims.held()}
+        ours = [job for claim, job in held.items() if job.is_held_by(claim)]
+        still = self.model.open()
+        lost = [claim for claim, job in held.items() if claim.job_id in still and not job.is_held_by(claim)]
+        assert worker.claims.renew() == lost
+        assert not (worker.awake and lost), "a worker that is well lost a job"
+        worker.awake = True
+        for job in ours:
+            job.lease_s = self.redis.now_s() + LEASE_S
+        return lost
+
     def _sweep(self, worker: Worker, *, queue_down: bool = False) -> None:
         self.redis.tick()
-        self.messages.sent.clear()
-        with self.messages.perhaps_down(down=queue_down):
+        self.queue.sent.clear()
+        with self.queue.perhaps_down(down=queue_down):
             worker.sweep.run()
-        crashed = self._leases_run_out()
-        expired = self._deadlines_pass()
-        sent = self.messages.sent
-        assert len(sent) == len(set(sent))
-        assert queue_down or crashed - expired <= set(sent)
-        for job_id in set(sent) - crashed:
-            self._was_lost(job_id)
+        crashed = self.model.leases_run_out(self.redis.now_s())
+        self.model.deadlines_pass(self.redis.now_s())
+        for job_id in crashed:
+            assert not any(each.awake and each.has(job_id) for each in self.workers), f"{job_id}: its worker is well"
+            assert queue_down or self.model.jobs[job_id].state != "queued" or job_id in self.queue.sent
+        assert sorted(self.queue.sent) == sorted(set(self.queue.sent))
+        for job_id in sorted(self.queue.sent):
+            assert self.model.jobs[job_id].state == "queued"
+            if job_id not in crashed:
+                self._was_lost(self.model.jobs[job_id])
 
-    def _leases_run_out(self) -> set[str]:
-        """Whose worker was silent. Where nobody has swept for a while, all have time to come back first."""
+    def _was_lost(self, job: JobInModel) -> None:
+        """Its message was sent again for a reason."""
         now_s = self.redis.now_s()
-        running = {job_id: self.models[job_id] for job_id in self._in("running")}
-        if now_s - self.swept_at_s > LEASE_S / 2:
-            for job in running.values():
-                job.lease_s = max(job.lease_s, now_s + LEASE_S / 2)
-        self.swept_at_s = now_s
-        crashed = {job_id: job for job_id, job in running.items() if job.lease_s <= now_s}
-        for job_id, job in crashed.items():
-            assert not (job.holder and job.holder.awake), f"{job_id} was taken from a worker that is well"
-            job.waits(now_s)
-            job.crashes += 1
-            if job.crashes == keys.MAX_CRASHES:
-                self._ended(job_id, "quarantined")
-        return {job_id for job_id, job in crashed.items() if job.state == "queued"}
-
-    def _deadlines_pass(self) -> set[str]:
-        passed = [job_id for job_id in self._in("queued") if self.models[job_id].deadline_at_s <= self.redis.now_s()]
-        for job_id in passed:
-            self._ended(job_id, "expired")
-        return set(passed)
-
-    def _was_lost(self, job_id: str) -> None:
-        """Check that a message was sent again for a reason."""
-        job = self.models[job_id]
-        assert job.state == "queued"
-        assert self.redis.now_s() - job.sent_at_s > 5.0
-        first = self.redis.lpos(LISTS[keys.line(job.kind)], job.first_message)
-        assert first is None, f"{job_id} was sent again, and its first message was there"
-        job.sent_at_s = self.redis.now_s()
-
-    def _ended(self, job_id: str, state: str) -> None:
-        self.models[job_id].state = state
-        self.models[job_id].end = self._all_of(job_id)
-        assert self.models[job_id].end["result"], "and Celery's result with it"
+        assert now_s - job.sent_at_s > PATIENCE_S
+        assert self.redis.lpos(LISTS[keys.line(job.kind)], job.first_message) is None, "its first message was there"
+        job.sent_at_s = now_s
 
     def _all_of(self, job_id: str) -> dict[str, Any]:
         return {"row": self.redis.hgetall(keys.job_row(job_id)), "result": self.redis.get(keys.celery_result(job_id))}
 
     def _busy(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.awake and worker.claims.held()]
-
-    def _in(self, *states: str) -> list[str]:
-        return [job_id for job_id, job in self.models.items() if job.state in states]
 
 
 @pytest.fixture(scope="module")

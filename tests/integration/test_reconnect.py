@@ -218,6 +218,14 @@ def test_who_waits_for_a_result_hears_it_again(running: Running) -> None:
         assert time.monotonic() - began < 3, "it is heard"
 
 
+def test_who_asks_does_not_notice(running: Running) -> None:
+    with closing(Proxy(running.url)) as proxy, Client(proxy.url) as client:
+        client.ask("What is pruning?", video_ids=["talk"]).result(10)
+        proxy.fall_silent()
+        proxy.speak()
+        assert client.ask("Why does a deep tree overfit?", video_ids=["talk"]).result(BACK_S).text
+
+
 def test_a_cancellation_is_heard_after_the_connections_have_died_without_a_word(idle_redis_url: str) -> None:
     with (
         closing(Proxy(idle_redis_url)) as proxy,
