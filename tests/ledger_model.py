@@ -16,7 +16,7 @@ class JobInModel:
     """One job. It has no state before its row is made.
 
     Attributes:
-        poison: whether it ends each worker that takes it.
+        ends: what of each worker that takes it: nothing, the process, the model.
         sent_at_s: when its last message was sent.
         first_message: as the queue has it, until the job is claimed.
         end: all that is stored of it since it has ended.
@@ -24,7 +24,7 @@ class JobInModel:
 
     kind: str
     deadline_s: float | None
-    poison: bool
+    ends: str
     state: str | None = None
     attempt: int = 0
     crashes: int = 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+import warnings
 from typing import Any
 
+from celery.exceptions import CPendingDeprecationWarning
 from celery.utils.log import get_logger
 from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
+from redis.exceptions import ResponseError
 
 log = get_logger(__name__)
 
@@ -18,8 +22,12 @@ class Consumer(consumer.Consumer):
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Say it in a line; Celery's own is a stack trace, which `worker.factory` keeps out of the log."""
-        log.warning("the connection to Redis is lost: %s", exc)
-        super().on_connection_error_after_connected(exc)
+        log.warning("no jobs for now: Redis: %s", exc)
+        if isinstance(exc, ResponseError):  # it is there, and full, say: Celery would be back at once
+            time.sleep(_PAUSE_S)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CPendingDeprecationWarning)  # what will be otherwise in Celery 6
+            super().on_connection_error_after_connected(exc)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect; nothing but the end of the worker ends the trying."""
@@ -28,7 +36,7 @@ class Consumer(consumer.Consumer):
         def say(error: Exception, _: float) -> None:
             nonlocal said
             if not said:
-                log.error("no jobs for now; Redis is tried again every second: %s", error)
+                log.error("no jobs for now, Redis is tried again every second: %s", error)
             said = True
 
         conn.ensure_connection(

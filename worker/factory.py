@@ -73,6 +73,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_acks_late": True,
         "result_backend_thread_safe": True,  # else each thread makes one of its own at its first job, and looks for plugins
         "broker_connection_retry_on_startup": True,
+        "broker_channel_error_retry": True,  # a Redis that is full just when the worker connects again does not end it
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # threads cannot be cancelled; the claim keeps others away
     }
 

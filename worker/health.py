@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
+from functools import partial
 from uuid import uuid4
 
 import redis
@@ -64,18 +65,15 @@ class Check:
         self._began = 0.0
         self._found: Future[Finding] | None = None
 
-    def begin(self) -> None:
-        """Look, unless somebody is looking."""
+    def begin(self) -> Callable[[], Finding]:
+        """Look, unless somebody is looking; gives what waits for the finding, until the time is over."""
         with self._lock:
             if self._found is None or self._found.done():
                 self._began, self._found = time.monotonic(), Future()
                 threading.Thread(target=self._run, args=(self._found,), name=f"health-{self.name}", daemon=True).start()
+            return partial(self._wait, self._found, self._began)
 
-    def finding(self) -> Finding:
-        """What the look that `begin` began has found; waits until its time is over."""
-        with self._lock:
-            began, found = self._began, self._found
-        assert found is not None, "nobody has begun to look"  # noqa: S101  the order of two calls, not somebody's input
+    def _wait(self, found: Future[Finding], began: float) -> Finding:
         try:
             return found.result(max(0.0, began + self._limit_s - time.monotonic()))
         except TimeoutError:
@@ -111,12 +109,11 @@ class Health:
             threading.Thread(target=self._answer, args=(nonce,), name="health", daemon=True).start()
 
     def _answer(self, nonce: str) -> None:
-        for check in self._checks:
-            check.begin()
+        begun = [check.begin() for check in self._checks]
         try:
             self._say(nonce, json.dumps([check.name for check in self._checks]))
-            for check in self._checks:
-                self._say(nonce, check.finding().model_dump_json())
+            for finding in begun:
+                self._say(nonce, finding().model_dump_json())
         except RedisError as error:
             log.warning("nobody is told how this worker is: Redis: %s", error)
 

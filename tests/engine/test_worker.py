@@ -152,6 +152,25 @@ def test_a_question_of_twenty_thousand_tokens_is_refused_and_its_neighbours_are_
     assert all(job.result(timeout_s=60).text for job in neighbours)
 
 
+def test_its_health_is_proven_with_a_token_and_when_it_is_full_with_those_it_writes(
+    running: Running, redis_url: str
+) -> None:
+    assert health(redis_url) == (0, "engine: ok, answers")
+    jobs = running.ask_for_long(VLLM_CONFIG["max_num_seqs"])
+    wait_for("the engine decodes", lambda: not is_idle(running))
+    assert health(redis_url) == (0, "engine: ok, is writing answers")
+    assert all(job.cancel() for job in jobs)
+
+
+def health(url: str) -> tuple[int, str]:
+    """The exit status, and the line about the engine."""
+    command = [sys.executable, "-m", "worker", "health"]
+    done = subprocess.run(
+        command, env={**os.environ, "VIDASK_REDIS_URL": url}, capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.returncode, next(line for line in done.stdout.splitlines() if line.startswith("engine"))
+
+
 def test_a_second_sigterm_gives_the_jobs_back_and_leaves(running: Running) -> None:
     """The last one for this worker, which the stories above have shared."""
     jobs = running.ask_for_long(2)

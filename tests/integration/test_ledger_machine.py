@@ -33,7 +33,7 @@ from worker.claims import Claim, Claims
 from worker.embedded import redis_server
 from worker.sweep import Sweep
 
-LEASE_S = 15.0
+LEASE_S = 15.5  # no whole number of seconds
 PATIENCE_S = 5.0
 #: Few that have not ended, so that much befalls each.
 MOST_JOBS = 3
@@ -43,12 +43,12 @@ DONE = Outcome("succeeded", result='"done"')
 ONE_IN_FOUR = st.sampled_from([False, False, False, True])
 LINES = st.sampled_from(sorted(LISTS))
 WORKERS = st.integers(0, 2)
-#: A new job: its kind, its deadline in seconds where it is a question, who sends it, and whether it ends its workers.
+#: A new job: its kind, its deadline in seconds where it is a question, who sends it, and what of its workers it ends.
 NEW = st.tuples(
     st.sampled_from(["ask", "forget"]),
     st.sampled_from([None, None, 4, 30]),
     st.sampled_from(["client", "client", "dying client", "plain Celery"]),
-    ONE_IN_FOUR,
+    st.sampled_from(["nothing", "nothing", "nothing", "the process", "the model"]),
 )
 
 
@@ -85,12 +85,12 @@ class LedgerMachine(RuleBasedStateMachine):
     # What users do
 
     @initialize(target=jobs, new=st.lists(NEW, min_size=MOST_JOBS, max_size=MOST_JOBS))
-    def some_jobs_are_accepted(self, new: list[tuple[str, int | None, str, bool]]) -> Any:
+    def some_jobs_are_accepted(self, new: list[tuple[str, int | None, str, str]]) -> Any:
         return multiple(*(self._accept(*each) for each in new))
 
     @precondition(lambda self: len(self.model.open()) < MOST_JOBS)
     @rule(target=jobs, new=NEW)
-    def another_job_is_accepted(self, new: tuple[str, int | None, str, bool]) -> str:
+    def another_job_is_accepted(self, new: tuple[str, int | None, str, str]) -> str:
         return self._accept(*new)
 
     @precondition(
@@ -240,10 +240,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # One step of the real thing, and of the model
 
-    def _accept(self, kind: str, deadline_s: int | None, by: str, poison: bool) -> str:
+    def _accept(self, kind: str, deadline_s: int | None, by: str, ends: str) -> str:
         """Its client may die before it has sent the message; plain Celery writes no row."""
         job_id = f"{kind}-{len(self.model.jobs)}"
-        job = self.model.jobs[job_id] = JobInModel(kind, deadline_s if kind == "ask" else None, poison)
+        job = self.model.jobs[job_id] = JobInModel(kind, deadline_s if kind == "ask" else None, ends)
         self.redis.tick()
         if by != "plain Celery":
             assert self.ledger.create(job_id, kind, "default", job.payload, deadline_s=job.deadline_s)
@@ -260,9 +260,16 @@ class LedgerMachine(RuleBasedStateMachine):
         for _ in range(most):
             if worker.awake and (job_id := self.queue.pop(first)) and (claim := self._claim(worker, job_id)):
                 claims.append((worker, claim))
-                if self.model.jobs[job_id].poison:
-                    self._is_killed(worker)
+                self._meets(worker, claim)
         return claims
+
+    def _meets(self, worker: Worker, claim: Claim) -> None:
+        """Where a model has ended, its worker gives the job back before it ends itself."""
+        ends = self.model.jobs[claim.job_id].ends
+        if ends == "the model":
+            self._release(worker, claim, crashed=True)
+        if ends != "nothing":
+            self._is_killed(worker)
 
     def _claim(self, worker: Worker, job_id: str) -> Claim | None:
         self.redis.tick()

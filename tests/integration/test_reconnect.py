@@ -194,6 +194,17 @@ def test_redis_hangs_for_longer_than_anybody_waits(running: Running) -> None:
     running.check_that_it_is_back()
 
 
+def test_redis_is_full_when_the_connections_break(running: Running) -> None:
+    """Celery's own tables, which a worker writes when it connects, are refused then."""
+    running.ask().result(10)
+    with redis.Redis.from_url(running.url) as connection:
+        connection.config_set("maxmemory", "1mb")
+        connection.client_kill_filter(_type="normal")
+        wait_for("the worker has noticed", lambda: running.worker_says("no jobs for now: Redis: Command"))
+        connection.config_set("maxmemory", "0")
+    running.check_that_it_is_back()
+
+
 @pytest.mark.parametrize("new", ["are passed on at once", "are as silent for a while"])
 def test_the_connections_die_without_a_word_and_new_ones(new: str, running: Running) -> None:
     running.ask()
@@ -218,12 +229,15 @@ def test_who_waits_for_a_result_hears_it_again(running: Running) -> None:
         assert time.monotonic() - began < 3, "it is heard"
 
 
-def test_who_asks_does_not_notice(running: Running) -> None:
+def test_the_message_of_who_asks_is_sent_though_his_connections_have_died(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
     with closing(Proxy(running.url)) as proxy, Client(proxy.url) as client:
         client.ask("What is pruning?", video_ids=["talk"]).result(10)
         proxy.fall_silent()
         proxy.speak()
         assert client.ask("Why does a deep tree overfit?", video_ids=["talk"]).result(BACK_S).text
+    assert "its message was not sent" not in caplog.text
 
 
 def test_a_cancellation_is_heard_after_the_connections_have_died_without_a_word(idle_redis_url: str) -> None:

@@ -58,9 +58,8 @@ def _worker(channel: _Channel | None = None, **parts: object) -> dict[str, Check
 
 def _found(checks: dict[str, Check]) -> dict[str, str]:
     """What is wrong, by the names of those that say so."""
-    for check in checks.values():
-        check.begin()
-    findings = [check.finding() for check in checks.values()]
+    begun = [check.begin() for check in checks.values()]
+    findings = [finding() for finding in begun]
     return {finding.check: finding.said for finding in findings if not finding.healthy}
 
 
@@ -92,6 +91,33 @@ def test_what_is_asked_of_the_engine_is_one_token() -> None:
 
     assert _found(_worker(llm=Recorded(responses=[]))) == {}
     assert [arguments["max_tokens"] for arguments in asked] == [1]
+
+
+class _Engine(FakeListChatModel):
+    """An engine that writes so many tokens whenever it is looked at, and has no place for one more question."""
+
+    writes: int
+    written: int = 0
+
+    @property
+    def engine(self) -> Any:
+        return SimpleNamespace(stats=self)
+
+    @property
+    def generated_tokens(self) -> int:
+        self.written += self.writes
+        return self.written
+
+    def _call(self, *_: object, **__: object) -> str:
+        raise ModelDied("it has no place")  # noqa: EM101
+
+
+def test_an_engine_that_is_full_and_writes_is_well() -> None:
+    assert _found(_worker(llm=_Engine(responses=[], writes=1))) == {}
+
+
+def test_an_engine_that_is_full_and_writes_nothing_is_not() -> None:
+    assert _found(_worker(llm=_Engine(responses=[], writes=0))) == {"engine": "it has no place"}
 
 
 def test_the_store_is_gone() -> None:

@@ -17,7 +17,7 @@ for line = 1, lines do
 end
 
 local time = redis.call('TIME')
-local until_s = string.format('%d.%06d', time[1] + ARGV[1], time[2])
+local until_s = string.format('%d.%06d', time[1], time[2]) + ARGV[1]
 local held = {}
 for job = 1, #KEYS - 2 do
     local id, attempt = ARGV[2 * (lines + job) + 2], ARGV[2 * (lines + job) + 3]
