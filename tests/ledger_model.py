@@ -19,6 +19,7 @@ class JobInModel:
         ends: what of each worker that takes it: nothing, the process, the model.
         sent_at_s: when its last message was sent.
         first_message: as the queue has it, until the job is claimed.
+        replayed_at: how many attempts there had been when it was last taken out of quarantine.
         end: all that is stored of it since it has ended.
     """
 
@@ -32,6 +33,7 @@ class JobInModel:
     sent_at_s: float = 0.0
     deadline_at_s: float = math.inf
     first_message: str = ""
+    replayed_at: int = 0
     end: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -43,9 +45,12 @@ class JobInModel:
     def is_held_by(self, claim: Claim) -> bool:
         return (self.state, self.attempt) == ("running", claim.attempt)
 
+    def was_replayed_since(self, claim: Claim) -> bool:
+        return claim.attempt <= self.replayed_at
+
     def is_accepted(self, now_s: float) -> None:
         """For the first time, or anew out of quarantine."""
-        self.crashes, self.end = 0, {}
+        self.crashes, self.replayed_at, self.end = 0, self.attempt, {}
         self.deadline_at_s = math.inf if self.deadline_s is None else now_s + self.deadline_s
         self.waits(now_s)
 
