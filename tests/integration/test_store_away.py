@@ -22,7 +22,7 @@ from pipeline.retriever import VideoRetriever
 from tests.library import SHORT, AlwaysTheQuestion, Library, chunk
 from tests.support import LECTURE, wait_for
 from vidask import Client, JobCancelled, JobExpired, JobFailed, StoreUnavailable, keys
-from worker.embedded import child_process, free_port, wait_until, worker_process
+from worker.embedded import child_process, free_port, redis_server, wait_until, worker_process
 
 #: Starts a program whose files end at so many bytes. To SQLite that is a full disk.
 _WITH_SMALL_FILES = (
@@ -78,6 +78,13 @@ def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChromaServer]:
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("worker") / "worker.log"
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Overrides the usual one, which another worker reads, too."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
