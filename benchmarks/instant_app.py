@@ -5,7 +5,7 @@ celery -A benchmarks.instant_app worker
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -23,8 +23,7 @@ from config import Settings
 from pipeline.chain import AnswerChain
 from pipeline.loop import EventLoopThread
 from worker.factory import create_app
-from worker.services import Services, open_answers, open_claims, open_ledger
-from worker.videos import Videos
+from worker.services import Services, open_ledger, services_around
 
 PLAIN_TASK = "benchmarks.plain"
 
@@ -71,16 +70,9 @@ def open_instant_services(settings: Settings) -> Iterator[Services]:
     with closing(EventLoopThread("answers")) as loop:
         llm = _InstantChatModel()
         chain = AnswerChain(llm, _InstantRetriever())
-        with open_answers(chain, loop, ledger) as answers, open_claims(settings, ledger, answers) as claims:
-            yield Services(
-                ledger=ledger,
-                claims=claims,
-                videos=Videos(ledger.redis),
-                embeddings=DeterministicFakeEmbedding(size=4),
-                store=None,  # pyright: ignore[reportArgumentType]  questions never reach it here
-                llm=llm,
-                answers=answers,
-            )
+        embeddings, store = DeterministicFakeEmbedding(size=4), cast("Any", None)  # questions never reach them here
+        with services_around(chain, loop, ledger, settings, embeddings=embeddings, store=store, llm=llm) as services:
+            yield services
 
 
 app = create_app(Settings.from_environment(), open_instant_services)

@@ -13,7 +13,7 @@ import httpx
 from chromadb.config import Settings as ChromaSettings
 from chromadb.errors import ChromaError, InvalidArgumentError
 
-from vidask.errors import StoreUnavailable
+from vidask.errors import StoreUnavailable, one_line
 
 #: What has to be free on the disk of an embedded Chroma. A write takes a tenth of it; the rest is for who else writes there.
 _SPARE_BYTES = 64 * 10**6
@@ -70,7 +70,7 @@ class ChromaErrors:
             raise self._explained(error) from error
 
     def _explained(self, error: Exception) -> StoreUnavailable:
-        said = " ".join(str(error).split())[:_SHOWN_CHARS] or type(error).__name__
+        said = one_line(error)[:_SHOWN_CHARS]
         if isinstance(error, InvalidArgumentError):
             return StoreUnavailable(
                 f"Chroma refuses the vectors ({said}); was the embedding model changed?", passes=False

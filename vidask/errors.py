@@ -24,6 +24,11 @@ A message is one line: the value that was wrong, the limit it broke, and what to
 from __future__ import annotations
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, without its line breaks; its name where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class VidaskError(Exception):
     """Base of all errors that vidask raises on purpose."""
 

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from vidask import keys
 from vidask.connection import connect, queue_errors, redacted
-from vidask.errors import QueueUnavailable
+from vidask.errors import QueueUnavailable, one_line
 from vidask.ledger import resolved
 
 log = get_logger(__name__)
@@ -84,7 +84,7 @@ class Check:
         try:
             finding = Finding(check=self.name, healthy=True, said=self._look())
         except Exception as error:  # noqa: BLE001  whatever it is, it is what somebody asks for
-            finding = Finding(check=self.name, healthy=False, said=_one_line(error))
+            finding = Finding(check=self.name, healthy=False, said=one_line(error))
         found.set_result(finding)
 
 
@@ -156,7 +156,3 @@ def _next(connection: redis.Redis, nonce: str, deadline: float) -> str | None:
         if popped := resolved(connection.blpop([keys.health(nonce)], timeout=_POP_S)):
             return popped[1]
     return None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -78,10 +78,27 @@ def open_services(settings: Settings) -> Iterator[Services]:
         embeddings = stack.enter_context(closing(GatheredEmbeddings(model)))
         embeddings.embed_query("The first text takes longest; no question should wait for it.")
         chain = AnswerChain(llm, VideoRetriever(embeddings=embeddings, store=store))
-        answers = stack.enter_context(open_answers(chain, loop, ledger))
+        yield stack.enter_context(
+            services_around(chain, loop, ledger, settings, embeddings=embeddings, store=store, llm=llm)
+        )
+
+
+@contextmanager
+def services_around(
+    chain: Runnable[AskJob, Answer],
+    loop: EventLoopThread,
+    ledger: Ledger,
+    settings: Settings,
+    *,
+    embeddings: Embeddings,
+    store: ChromaStore,
+    llm: BaseChatModel,
+) -> Iterator[Services]:
+    """What stands between a chain and Redis, the same for every chain; the rest is handed on to those that want it."""
+    with _open_answers(chain, loop, ledger) as answers, _open_claims(settings, ledger, answers) as claims:
         yield Services(
             ledger=ledger,
-            claims=stack.enter_context(open_claims(settings, ledger, answers)),
+            claims=claims,
             videos=Videos(ledger.redis),
             embeddings=embeddings,
             store=store,
@@ -91,7 +108,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
 
 
 @contextmanager
-def open_answers(chain: Runnable[AskJob, Answer], loop: EventLoopThread, ledger: Ledger) -> Iterator[Answers]:
+def _open_answers(chain: Runnable[AskJob, Answer], loop: EventLoopThread, ledger: Ledger) -> Iterator[Answers]:
     """The answering of questions, with what reaches it from outside: readers of the text, and cancellations."""
     with closing(Streams(ledger, loop.loop)) as streams:
         answers = Answers(chain, loop, streams)
@@ -112,7 +129,7 @@ def open_answers(chain: Runnable[AskJob, Answer], loop: EventLoopThread, ledger:
 
 
 @contextmanager
-def open_claims(settings: Settings, ledger: Ledger, answers: Answers) -> Iterator[Claims]:
+def _open_claims(settings: Settings, ledger: Ledger, answers: Answers) -> Iterator[Claims]:
     """The jobs that the worker holds, with what keeps their leases and looks for what others have lost."""
     with closing(Publisher(settings.redis_url)) as publisher:
         claims = Claims(ledger, publisher, lease_s=settings.lease_s)

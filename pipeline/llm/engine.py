@@ -27,7 +27,7 @@ from pipeline.llm.admission import Admission, Displaced
 from pipeline.llm.engine_process import MARK
 from pipeline.llm.engine_stats import EngineStats, recorder
 from pipeline.loop import EventLoopThread
-from vidask.errors import InvalidJob, ModelDied, ModelUnavailable
+from vidask.errors import InvalidJob, ModelDied, ModelUnavailable, one_line
 
 ChatMessage = Mapping[str, Any]
 
@@ -150,7 +150,7 @@ class Engine:
         text = "\n".join(str(message["content"]) for message in messages)
         tokens = len(await asyncio.to_thread(self._llm.renderer.get_tokenizer().encode, text))
         if tokens < self.max_model_len:
-            return InvalidJob(_one_line(error))
+            return InvalidJob(one_line(error))
         msg = (
             f"the prompt has {tokens:,} tokens, the model takes {self.max_model_len:,}; shorten the question or the history, "
             "lower top_k, or raise max_model_len in VLLM_CONFIG"
@@ -196,12 +196,8 @@ def _our_errors() -> Generator[None]:
     except EngineDeadError as error:
         raise ModelDied(DIED) from error
     except EngineGenerateError as error:
-        raise ModelUnavailable(f"the engine failed this request ({_one_line(error.__cause__ or error)})") from error
+        raise ModelUnavailable(f"the engine failed this request ({one_line(error.__cause__ or error)})") from error
     except (VLLMValidationError, ValueError) as error:
         if isinstance(error, InvalidJob):
             raise
-        raise InvalidJob(f"the engine refuses this request ({_one_line(error)})") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise InvalidJob(f"the engine refuses this request ({one_line(error)})") from error

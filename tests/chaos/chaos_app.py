@@ -23,9 +23,8 @@ from tests.chaos.work import RECORDS, answer_of, die, parse
 from vidask.models import Answer, AskJob
 from worker.claims import Claim
 from worker.factory import create_app
-from worker.services import Services, open_answers, open_claims, open_ledger
+from worker.services import Services, open_ledger, services_around
 from worker.streams import JobStream
-from worker.videos import Videos
 
 records = Records(Path(os.environ[RECORDS]), "worker")
 
@@ -53,21 +52,15 @@ def _claim_in(config: RunnableConfig | None) -> Claim:
 
 @contextmanager
 def open_chaos_services(settings: Settings) -> Iterator[Services]:
-    ledger = open_ledger(settings)
+    ledger, embeddings = open_ledger(settings), DeterministicFakeEmbedding(size=4)
+    nothing = cast("Any", None)  # questions never reach store and model here
     with (
         closing(EventLoopThread("answers")) as loop,
-        open_answers(_Chain(), loop, ledger) as answers,
-        open_claims(settings, ledger, answers) as claims,
+        services_around(
+            _Chain(), loop, ledger, settings, embeddings=embeddings, store=nothing, llm=nothing
+        ) as services,
     ):
-        yield Services(
-            ledger=ledger,
-            claims=claims,
-            videos=Videos(ledger.redis),
-            embeddings=DeterministicFakeEmbedding(size=4),
-            store=cast("Any", None),  # questions never reach store and model here
-            llm=cast("Any", None),
-            answers=answers,
-        )
+        yield services
 
 
 @signals.worker_ready.connect

@@ -26,10 +26,9 @@ from pipeline.store import ChromaStore
 from vidask.ledger import Ledger
 from worker.claims import Claims
 from worker.factory import create_app
-from worker.services import Services, open_answers, open_claims, open_ledger
+from worker.services import Services, open_ledger, services_around
 from worker.tasks import JobTask
 from worker.transport import Transport
-from worker.videos import Videos
 
 _file = Path(os.environ["VIDASK_TEST_POINT"])
 
@@ -71,17 +70,9 @@ def _open_services(settings: Settings) -> Iterator[Services]:
         store = ChromaStore(stack.enter_context(open_chroma(settings)), embedding_model="fake")
         loop = stack.enter_context(closing(EventLoopThread("answers")))
         embeddings, llm = DeterministicFakeEmbedding(size=8), ExtractiveChatModel()
-        answers = stack.enter_context(
-            open_answers(AnswerChain(llm, VideoRetriever(embeddings=embeddings, store=store)), loop, ledger)
-        )
-        yield Services(
-            ledger=ledger,
-            claims=stack.enter_context(open_claims(settings, ledger, answers)),
-            videos=Videos(ledger.redis),
-            embeddings=embeddings,
-            store=store,
-            llm=llm,
-            answers=answers,
+        chain = AnswerChain(llm, VideoRetriever(embeddings=embeddings, store=store))
+        yield stack.enter_context(
+            services_around(chain, loop, ledger, settings, embeddings=embeddings, store=store, llm=llm)
         )
 
 

@@ -20,8 +20,7 @@ from config import Settings
 from pipeline.loop import EventLoopThread
 from vidask.models import Answer, AskJob
 from worker.factory import create_app
-from worker.services import Services, open_answers, open_claims, open_ledger
-from worker.videos import Videos
+from worker.services import Services, open_ledger, services_around
 
 #: A question that ends the worker.
 DIE = "die"
@@ -46,21 +45,14 @@ def _chain(connection: redis.Redis) -> Runnable[AskJob, Answer]:
 
 @contextmanager
 def open_slow_services(settings: Settings) -> Iterator[Services]:
-    ledger = open_ledger(settings)
+    ledger, nothing = open_ledger(settings), cast("Any", None)  # questions reach neither models nor store here
     with (
         closing(EventLoopThread("answers")) as loop,
-        open_answers(_chain(ledger.redis), loop, ledger) as answers,
-        open_claims(settings, ledger, answers) as claims,
+        services_around(
+            _chain(ledger.redis), loop, ledger, settings, embeddings=nothing, store=nothing, llm=nothing
+        ) as services,
     ):
-        yield Services(
-            ledger=ledger,
-            claims=claims,
-            videos=Videos(ledger.redis),
-            embeddings=cast("Any", None),  # questions reach none of these here
-            store=cast("Any", None),
-            llm=cast("Any", None),
-            answers=answers,
-        )
+        yield services
 
 
 app = create_app(Settings.from_environment(), open_slow_services)
