@@ -24,8 +24,8 @@ class Reader(Protocol):
         """Whether somebody does."""
         ...
 
-    async def until_wanted(self) -> None:
-        """Return when somebody does."""
+    def when_wanted(self, tell: Callable[[], object] | None) -> None:
+        """Have this called, once, on the loop of who asks, when somebody does; None takes that back."""
 
     def write(self, text: str) -> None:
         """Take the next piece of the text; does not wait."""
@@ -74,13 +74,18 @@ class Ask:
         return await self.llm.ainvoke(list(self.messages), self.config, **self.arguments)
 
     async def _whole_unless_wanted(self, reader: Reader) -> AIMessage | None:
-        asked, joined = asyncio.ensure_future(self._whole()), asyncio.ensure_future(reader.until_wanted())
+        """No task of its own for whoever may come: almost nobody does, and each turn of the loop costs every job."""
+        unwanted, loop = asyncio.timeout(None), asyncio.get_running_loop()
+        reader.when_wanted(lambda: unwanted.reschedule(loop.time()))
         try:
-            await asyncio.wait({asked, joined}, return_when=asyncio.FIRST_COMPLETED)
-            return asked.result() if asked.done() else None
+            async with unwanted:
+                return await self._whole()
+        except TimeoutError:
+            if not unwanted.expired():
+                raise
+            return None
         finally:
-            asked.cancel()
-            joined.cancel()
+            reader.when_wanted(None)
 
     async def _in_pieces(self, reader: Reader, shown: Filter) -> AIMessage:
         reply: AIMessageChunk | None = None

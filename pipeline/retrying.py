@@ -48,9 +48,18 @@ class Patience:
         return Retrying(**self._rules())(work)
 
     async def acall(self, work: Callable[[], Awaitable[T]]) -> T:
-        """`call` on an event loop, which goes on in the pauses; a deadline or a cancellation ends them."""
+        """`call` on an event loop, which goes on in the pauses; a deadline or a cancellation ends them.
 
-        async def attempt() -> T:  # tenacity awaits coroutine functions alone, and a lambda is none
+        The first attempt is made without tenacity, which takes longer than many a search; it is told of the failure of one.
+        """
+        try:
+            return await work()
+        except Unavailable as error:
+            failed = [error]
+
+        async def attempt() -> T:
+            if failed:
+                raise failed.pop()
             return await work()
 
         return await AsyncRetrying(**self._rules())(attempt)

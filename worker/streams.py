@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
@@ -38,16 +38,14 @@ class JobStream:
         #: Held while the text is on its way.
         self.sending = threading.Lock()
         self._streams = streams
-        self._woken = asyncio.Event()
+        self._tell: Callable[[], object] | None = None
         self._new: deque[str] = deque()
         self._text = ""
         self._sent = 0
-        if self.wanted:
-            self._woken.set()
 
-    async def until_wanted(self) -> None:
-        """Return when somebody reads it, at once if so already. To be awaited on the loop of the streams."""
-        await self._woken.wait()
+    def when_wanted(self, tell: Callable[[], object] | None) -> None:
+        """Have this called, on the loop of the streams, when somebody begins to read; None takes that back. From the loop alone."""
+        self._tell = tell
 
     def write(self, text: str) -> None:
         """Append text; it is sent soon, by another thread."""
@@ -62,8 +60,12 @@ class JobStream:
     def want(self) -> None:
         """Somebody reads it from now on."""
         self.wanted = True
-        self._streams.loop.call_soon_threadsafe(self._woken.set)
+        self._streams.loop.call_soon_threadsafe(self._wake)
         self._streams.changed(self)
+
+    def _wake(self) -> None:
+        if self._tell is not None:
+            self._tell()
 
     def unsent(self) -> tuple[int, int, str]:
         """How many characters Redis holds, how many there are with what it lacks, and that."""
@@ -84,7 +86,7 @@ class Streams:
 
     Args:
         ledger: the rows of jobs.
-        loop: the event loop on which `JobStream.until_wanted` is awaited.
+        loop: the event loop on which `JobStream.when_wanted` is called, and calls.
     """
 
     def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -93,11 +93,12 @@ def test_who_asks_for_the_stream_late_gets_what_was_written_before(idle_client: 
     stream = hand.streams.open(hand.claim(job))
     stream.write("A deep ")
     assert not stream.wanted
-    woken = asyncio.run_coroutine_threadsafe(stream.until_wanted(), hand.loop)
+    woken = threading.Event()
+    hand.loop.call_soon_threadsafe(stream.when_wanted, woken.set)
     wait_for("the worker listens", lambda: hand.connected)
-    assert not woken.done()
+    assert not woken.is_set()
     events = job.stream()
-    woken.result(timeout=5)
+    assert woken.wait(timeout=5)
     assert stream.wanted
     assert next(events).text == "A deep "
 

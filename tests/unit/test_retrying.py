@@ -187,8 +187,8 @@ class Reader:
         self.wanted = wanted
         self.text: list[str] = []
 
-    async def until_wanted(self) -> None:
-        await asyncio.Event().wait()
+    def when_wanted(self, tell: Callable[[], object] | None) -> None:
+        """Nobody comes later."""
 
     def write(self, text: str) -> None:
         self.text.append(text)
