@@ -15,8 +15,9 @@ about 1.5 GiB that a step needs for itself, is the KV cache. A question with its
 More at once than fit is no harm: vLLM starts a question when there is room for it. Fewer would leave room unused when questions are
 short or a smaller model is named. A step reads 2,048 tokens of prompts at most, which is what vLLM chooses for an engine inside
 another program; 80gb has 8,192, its choice for a server on such a card. 16gb has no room for 7B in bf16, and a preset does not
-quantize: name a model that is quantized (AWQ, GPTQ) or smaller (Qwen2.5-VL-3B: 7 GiB). On a CPU nothing is chosen but a length and
-a number that fit into `VLLM_CPU_KVCACHE_SPACE=1`.
+quantize: name a model that is quantized (AWQ, GPTQ) or smaller (Qwen2.5-VL-3B: 7 GiB). On a CPU nothing is chosen but a length
+and a number that fit into `VLLM_CPU_KVCACHE_SPACE=1`. A model of less than about 3B on an 80 GB card is launched more slowly than
+it computes, unless `VLLM_CONFIG` has vLLM record CUDA graphs of longer steps (`docs/benchmarks.md`).
 """
 
 from __future__ import annotations
