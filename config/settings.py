@@ -33,6 +33,9 @@ class Settings(BaseSettings):
         redis_url: the queue and the results.
         chroma_path: folder of the embedded Chroma, for one worker.
         chroma_url: a Chroma server (`http://host:8000`), for any number of workers; takes the folder's place.
+        media_root: folder below which frames may be named by their path; without one they come as bytes alone.
+        pictures_path: folder for small copies of indexed frames, which a vision model is shown; one for all workers. By default
+            `pictures`, beside `chroma_path`.
         embedding_model: `minilm` (English, comes with the installation), or a sentence-transformers hub id or folder.
         embedding_device: where it runs: `cpu`, `cuda`, `cuda:1` …
         model_path: `VLLM_MODEL_PATH`, vLLM's model: a hub id, a folder, or a snapshot in the hub's cache.
@@ -44,6 +47,7 @@ class Settings(BaseSettings):
         llm_model: the model's name at `ollama` or `openai`.
         llm_url: where that server is; Ollama's own address by default.
         llm_api_key: what that server asks for, if anything.
+        llm_vision: whether the model takes pictures; None is as the model says: vLLM's is known, others count as blind.
         concurrency: jobs in flight in this worker; None is 16, and with `vllm` half as many again as it answers at once.
         lease_s: how long a worker may be silent before its jobs are given to others, seconds; the same for all workers.
         grace_s: how long a worker that is told to stop goes on with the jobs it has, seconds; then it gives them back.
@@ -63,6 +67,8 @@ class Settings(BaseSettings):
     redis_url: str = DEFAULT_URL
     chroma_path: Path = Path("vidask-data/chroma")
     chroma_url: str | None = None
+    media_root: Path | None = None
+    pictures_path: Annotated[Path, Field(validate_default=True)] = cast("Path", None)
     embedding_model: str = "minilm"
     embedding_device: str = "cpu"
     model_path: Annotated[str | None, Field(validation_alias="VLLM_MODEL_PATH")] = None
@@ -74,6 +80,7 @@ class Settings(BaseSettings):
     llm_model: Annotated[str | None, Field(validate_default=True)] = None
     llm_url: Annotated[str | None, Field(validate_default=True)] = None
     llm_api_key: SecretStr | None = None
+    llm_vision: bool | None = None
     concurrency: Annotated[int | None, Field(ge=1, le=1024)] = None
     lease_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 25.0
@@ -84,6 +91,18 @@ class Settings(BaseSettings):
     def _is_an_address(cls, url: str) -> str:
         connect(url).close()  # connects to nothing yet
         return url
+
+    @field_validator("media_root")
+    @classmethod
+    def _is_a_folder(cls, root: Path | None) -> Path | None:
+        if root is not None and not root.is_dir():
+            raise InvalidSettings(f"{str(root)!r} is no folder; mount it, or correct the path")
+        return root
+
+    @field_validator("pictures_path", mode="before")
+    @classmethod
+    def _is_beside_the_chunks(cls, path: object, info: ValidationInfo) -> object:
+        return path or info.data.get("chroma_path", Path()).parent / "pictures"
 
     @field_validator("llm_backend", mode="before")
     @classmethod

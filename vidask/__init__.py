@@ -2,6 +2,7 @@
 
 from vidask.client import Client
 from vidask.errors import (
+    InvalidFrame,
     InvalidJob,
     InvalidSettings,
     InvalidTranscript,
@@ -17,8 +18,22 @@ from vidask.errors import (
     VidaskError,
     WaitTimeout,
 )
+from vidask.frames import Frame
+from vidask.frames_job import FramesJob
 from vidask.jobs import Job
-from vidask.models import Answer, Citation, ForgetReport, IndexReport, Message, Sampling, Segment, Usage
+from vidask.models import (
+    Answer,
+    Citation,
+    ForgetReport,
+    FrameProblem,
+    FramesReport,
+    IndexReport,
+    Message,
+    Progress,
+    Sampling,
+    Segment,
+    Usage,
+)
 from vidask.quarantine import InspectedJob, QuarantinedJob
 from vidask.streaming import StreamEvent
 from vidask.subtitles import read_subtitles
@@ -30,8 +45,13 @@ __all__ = [
     "Citation",
     "Client",
     "ForgetReport",
+    "Frame",
+    "FrameProblem",
+    "FramesJob",
+    "FramesReport",
     "IndexReport",
     "InspectedJob",
+    "InvalidFrame",
     "InvalidJob",
     "InvalidSettings",
     "InvalidTranscript",
@@ -43,6 +63,7 @@ __all__ = [
     "JobNotFound",
     "JobQuarantined",
     "Message",
+    "Progress",
     "QuarantinedJob",
     "QueueUnavailable",
     "Sampling",

@@ -4,7 +4,8 @@ A message is one line: the value that was wrong, the limit it broke, and what to
 
     VidaskError
     ├── InvalidJob (ValueError)               refused before anything was queued, or by the worker that read it
-    │   └── InvalidTranscript                 a subtitle file that cannot be read as one
+    │   ├── InvalidTranscript                 a subtitle file that cannot be read as one
+    │   └── InvalidFrame                      a picture that cannot be used
     ├── QueueUnavailable (ConnectionError)    Redis does not answer, or refuses us
     ├── JobNotFound (LookupError)             no such job for this tenant, or its row has expired
     ├── WaitTimeout (TimeoutError)            the job goes on; only the waiting ended
@@ -39,6 +40,10 @@ class InvalidJob(VidaskError, ValueError):
 
 class InvalidTranscript(InvalidJob):
     """A subtitle file cannot be read as one."""
+
+
+class InvalidFrame(InvalidJob):
+    """A picture cannot be used: it is no image that is taken, too large, not where it was said to be, or has expired."""
 
 
 class QueueUnavailable(VidaskError, ConnectionError):

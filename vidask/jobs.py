@@ -14,14 +14,19 @@ from vidask.connection import queue_errors
 from vidask.errors import JobCancelled, JobError, JobExpired, JobFailed, JobNotFound, JobQuarantined, WaitTimeout
 from vidask.ledger import Ledger, Row
 from vidask.listening import Listeners
-from vidask.models import Answer, ForgetReport, IndexReport, State
+from vidask.models import Answer, ForgetReport, FramesReport, IndexReport, Progress, State
 from vidask.quarantine import InspectedJob, Quarantine
 from vidask.streaming import StreamEvent, StreamReader
 
 Result_co = TypeVar("Result_co", bound=BaseModel, covariant=True)
 
 #: The result's model and Celery task by kind of job.
-RESULTS: dict[str, type[BaseModel]] = {"ask": Answer, "index_transcript": IndexReport, "forget": ForgetReport}
+RESULTS: dict[str, type[BaseModel]] = {
+    "ask": Answer,
+    "index_transcript": IndexReport,
+    "index_frames": FramesReport,
+    "forget": ForgetReport,
+}
 
 _ERRORS: dict[str, type[JobError]] = {
     "failed": JobFailed,
@@ -58,6 +63,15 @@ class Job(Generic[Result_co]):
             QueueUnavailable: Redis does not answer.
         """
         return self._row().state
+
+    def progress(self) -> Progress:
+        """How far the job is: frames done, of all; a job of another kind is one thing. It lags behind by a second or so.
+
+        Raises:
+            JobNotFound: no such job of this tenant, or its row has expired.
+            QueueUnavailable: Redis does not answer.
+        """
+        return self._row().progress
 
     def result(self, timeout_s: float | None = None) -> Result_co:
         """Wait until the job has ended, and return what it made.

@@ -5,8 +5,9 @@
 | `vidask:job:<job id>` | hash | client (created), worker (claimed, finished) | QUEUED_TTL_S, from its end on RESULT_TTL_S |
 | `celery-task-meta-<job id>` | string, JSON | worker, with the end of the job | RESULT_TTL_S |
 | `vidask:stream:<job id>` | stream, about MAX_STREAM_ENTRIES entries | worker (text), whoever ends the job (end) | STREAM_TTL_S |
-| `vidask:video:<tenant>:<video>` | hash | worker, when it has changed the video's chunks | QUEUED_TTL_S |
-| `vidask:lock:<tenant>:<video>` | string | worker, while it changes the video's chunks | LOCK_TTL_S |
+| `vidask:blob:<tenant>:<sha256>` | string: the bytes of a picture | client, before the jobs that name it | BLOB_TTL_S |
+| `vidask:video:<tenant>:<video>` | hash | worker, when it has changed what is indexed of the video | QUEUED_TTL_S |
+| `vidask:lock:<tenant>:<video>` | string | worker, while it changes what is indexed of the video | LOCK_TTL_S |
 | `vidask:waiting:<line>` | sorted set: job id, when its message was sent | client, worker; removed by the claim | QUEUED_TTL_S |
 | `vidask:claimed` | hash: line, when the newest job that was claimed of it had been sent | worker | QUEUED_TTL_S |
 | `vidask:leases` | sorted set: id of a running job, until when its worker has it | worker | QUEUED_TTL_S |
@@ -23,7 +24,7 @@ Fields of a job's row (all strings; times are Unix seconds of Redis's own clock,
 | field | meaning |
 | --- | --- |
 | `state` | queued, running, succeeded, failed, cancelled, expired, quarantined |
-| `kind` | ask, index_transcript, forget |
+| `kind` | ask, index_transcript, index_frames, forget |
 | `tenant` | who it belongs to |
 | `payload` | the job, JSON (see `vidask/models.py`) |
 | `created_at_s` | when it was accepted; of a question that was in quarantine, when it was replayed |
@@ -33,12 +34,14 @@ Fields of a job's row (all strings; times are Unix seconds of Redis's own clock,
 | `attempt` | how often it was claimed; it is the fencing token of the worker that claimed last |
 | `crashes` | how often its worker ended, or fell silent, while it ran; at MAX_CRASHES it is set aside |
 | `worker`, `started_at_s` | who claimed it, and when |
+| `done`, `total` | of a job that indexes frames: how many the last attempt is done with, about, and how many there are |
 | `finished_at_s` | when it reached its end |
 | `result` | JSON of the result, when succeeded |
 | `error_type`, `error` | name and text of the error, when it ended otherwise |
 
-A video's hash holds, for each kind of change (`index_transcript`, `forget`), the `created_at_s` of the newest job that was
-applied: an older job that comes late (two workers, a redelivery) sees it and leaves the newer state alone.
+A video's hash holds, for each kind of change (`index_transcript`, `index_frames`, `forget`), the `created_at_s` of the newest job
+that was applied: an older job that comes late (two workers, a redelivery) sees it and leaves the newer state alone. `batch` is
+what the newest `index_frames` shares with the other jobs of its list, all of which are applied, in whatever order they come.
 
 A job's stream holds the answer as it is written. An entry with `text` has beside it the `attempt` that wrote it, how many
 characters (Unicode code points) of that attempt came before it (`at`), and how many there are with it (`upto`). Where `at` is 0
@@ -64,6 +67,7 @@ PRIORITY_INDEXING = 9
 PRIORITIES: Mapping[str, int] = {
     "ask": PRIORITY_QUESTION,
     "index_transcript": PRIORITY_INDEXING,
+    "index_frames": PRIORITY_INDEXING,
     "forget": PRIORITY_INDEXING,
 }
 
@@ -78,6 +82,8 @@ RESULT_TTL_S = 24 * 3600
 STREAM_TTL_S = 3600
 #: More than one attempt writes, as no entry is smaller than a token: what is dropped beyond it is void.
 MAX_STREAM_ENTRIES = 10_000
+#: Life of a picture's bytes after they were sent last, seconds. A job that is begun later does without the picture, and says so.
+BLOB_TTL_S = 24 * 3600
 #: Life of a video's lock when its worker dies holding it, seconds.
 LOCK_TTL_S = 120
 #: Life of what a worker found about its health, seconds; who asked waits less.
@@ -129,11 +135,16 @@ def health(nonce: str) -> str:
     return f"vidask:health:{nonce}"
 
 
+def blob(tenant: str, sha256: str) -> str:
+    """Key of a picture's bytes. No tenant can have another's by their hash."""
+    return f"vidask:blob:{tenant}:{sha256}"
+
+
 def video(tenant: str, video_id: str) -> str:
     """Key of what was last applied to a video. A tenant's name holds no colon, so no two videos share a key."""
     return f"vidask:video:{tenant}:{video_id}"
 
 
 def video_lock(tenant: str, video_id: str) -> str:
-    """Key of the lock under which a video's chunks are changed."""
+    """Key of the lock under which a video is changed."""
     return f"vidask:lock:{tenant}:{video_id}"

@@ -16,7 +16,7 @@ import redis
 from redis.commands.core import Script
 
 from vidask import errors, keys
-from vidask.models import State
+from vidask.models import Progress, State
 
 TerminalState = Literal["succeeded", "failed", "cancelled", "expired", "quarantined"]
 
@@ -83,6 +83,13 @@ class Row:
     result: str
     error: str
     error_type: str
+    done: int
+    total: int
+
+    @property
+    def progress(self) -> Progress:
+        """How far the job is. The worker says so about once a second, and last when it is done."""
+        return Progress(self.total if self.state == "succeeded" else self.done, self.total)
 
     @property
     def ended(self) -> bool:
@@ -110,21 +117,18 @@ class Ledger:
 
     def create(self, job_id: str, kind: str, tenant: str, payload: str, *, deadline_s: float | None = None) -> bool:
         """Write the row of a new job, and note that it waits for a worker; false where that id exists already."""
-        line = keys.line(kind)
-        return bool(
-            self._enqueue(
-                keys=[keys.job_row(job_id), keys.waiting(line), keys.DEADLINES],
-                args=[
-                    keys.QUEUED_TTL_S * 1000,
-                    kind,
-                    tenant,
-                    payload,
-                    job_id,
-                    line,
-                    "" if deadline_s is None else deadline_s,
-                ],
-            )
-        )
+        return bool(self._enqueue(**_accepted(job_id, kind, tenant, payload, deadline_s=deadline_s)))
+
+    def create_parts(self, kind: str, tenant: str, parts: Mapping[str, tuple[str, int]]) -> list[bool]:
+        """`create` the jobs that are one list of frames together, with no other job accepted between them.
+
+        `parts` are each job's payload and number of frames, by its id.
+        """
+        with self.redis.pipeline() as pipe:  # pyright: ignore[reportUnknownMemberType]  untyped in redis-py
+            for job_id, (payload, frames) in parts.items():
+                self._enqueue(**_accepted(job_id, kind, tenant, payload, frames=frames), client=pipe)
+            created: list[Any] = pipe.execute()
+        return [bool(new) for new in created]
 
     def read(self, job_id: str) -> Row | None:
         """The row, or nothing where there is none."""
@@ -139,6 +143,8 @@ class Ledger:
             result=fields.get("result", ""),
             error=fields.get("error", ""),
             error_type=fields.get("error_type", ""),
+            done=int(fields.get("done", 0)),
+            total=int(fields.get("total", 1)),
         )
 
     def states(self, job_ids: Collection[str]) -> dict[str, Standing]:
@@ -198,6 +204,18 @@ class Ledger:
     def follow(self, job_id: str) -> None:
         """Have the job's answer streamed from here on."""
         self._follow(keys=[keys.job_row(job_id)], args=[keys.CONTROL, f"{keys.STREAM} {job_id}"])
+
+
+def _accepted(
+    job_id: str, kind: str, tenant: str, payload: str, *, deadline_s: float | None = None, frames: int | None = None
+) -> dict[str, Any]:
+    """What `enqueue.lua` is called with."""
+    line = keys.line(kind)
+    optional = ["" if given is None else given for given in (deadline_s, frames)]
+    return {
+        "keys": [keys.job_row(job_id), keys.waiting(line), keys.DEADLINES],
+        "args": [keys.QUEUED_TTL_S * 1000, kind, tenant, payload, job_id, line, *optional],
+    }
 
 
 def load_script(connection: redis.Redis, package: str, name: str) -> Script:

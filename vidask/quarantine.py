@@ -27,7 +27,7 @@ class QuarantinedJob:
 
     Attributes:
         job_id: the job's id.
-        kind: `ask`, `index_transcript` or `forget`.
+        kind: `ask`, `index_transcript`, `index_frames` or `forget`.
         crashes: how often a worker ended, or fell silent, while it ran.
         since_s: when it was set aside, Unix seconds by Redis's clock.
         error: what `Job.result` says of it.

@@ -32,6 +32,9 @@ def test_without_any_variable_a_worker_starts_on_this_machine_alone() -> None:
         ("redis_url", "redis://queue:6380/2", "redis://queue:6380/2"),
         ("chroma_path", "/data/chroma", Path("/data/chroma")),
         ("chroma_url", "http://chroma:8000", "http://chroma:8000"),
+        ("media_root", "/tmp", Path("/tmp")),
+        ("pictures_path", "/data/pictures", Path("/data/pictures")),
+        ("llm_vision", "true", True),
         ("embedding_model", "BAAI/bge-m3", "BAAI/bge-m3"),
         ("embedding_device", "cuda:1", "cuda:1"),
         ("llm_backend", "extractive", "extractive"),
@@ -54,6 +57,12 @@ def test_each_setting_is_read_from_its_variable(
     assert "swordfish" not in repr(settings)
 
 
+def test_pictures_are_kept_beside_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.from_environment().pictures_path == Path("vidask-data/pictures")
+    monkeypatch.setenv("VIDASK_CHROMA_PATH", "/data/chroma")
+    assert Settings.from_environment().pictures_path == Path("/data/pictures")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
@@ -68,6 +77,7 @@ def test_each_setting_is_read_from_its_variable(
         ("LLM_BACKEND", "ollama", "llm_model: is missing; llm_backend 'ollama' needs the model's name"),
         ("LLM_URL", "models:8000", "llm_url: 'models:8000' is not an address; write http://HOST:PORT"),
         ("LLM_URL", "ftp://me:swordfish@models", "llm_url: 'ftp://me:***@models' is not an address"),
+        ("MEDIA_ROOT", "/no/such/folder", "media_root: '/no/such/folder' is no folder; mount it, or correct the path"),
         ("GPU_PROFILE", "12gb", "gpu_profile: '12gb' is not one of 'auto'"),
     ],
 )

@@ -19,6 +19,7 @@ import typer
 from vidask.client import Client
 from vidask.commands.output import AsJson, complain, json_line, line, progress
 from vidask.errors import InvalidJob, JobError
+from vidask.frames import Frame
 from vidask.jobs import Job
 from vidask.models import Answer, AskJob
 from vidask.validation import parse_json
@@ -106,9 +107,10 @@ def _ask_all(client: Client, run: str, lines: list[str], done: int) -> Iterator[
 def _ask(client: Client, run: str, number: int, text: str) -> _Asked:
     try:
         asked = parse_json(AskJob, text)
-        fields: dict[str, Any] = asked.model_dump(exclude={"schema_version", "tenant", "history", "sampling"})
+        fields: dict[str, Any] = asked.model_dump(exclude={"schema_version", "tenant", "history", "sampling", "frames"})
+        frames = [Frame(frame.time_s, path=frame.path) for frame in asked.frames]  # a line of text holds no pictures
         job_id = str(uuid.uuid5(uuid.UUID(run), f"{number} {text}"))
-        job = client.ask(**fields, history=asked.history, sampling=asked.sampling, job_id=job_id)
+        job = client.ask(**fields, history=asked.history, sampling=asked.sampling, frames=frames, job_id=job_id)
         return _Asked(number, asked.question, job)
     except InvalidJob as error:
         return _Asked(number, text[:_MAX_SHOWN_CHARS], None, f"line {number}: {error}")

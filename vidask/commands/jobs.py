@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, cast
 
 import typer
@@ -13,12 +14,14 @@ JobIdArgument = Annotated[str, typer.Argument(help="The job's id.")]
 
 
 def status(ctx: typer.Context, job_id: JobIdArgument, as_json: AsJson = False) -> None:
-    """Print a job's state: queued, running, succeeded, failed, cancelled, expired or quarantined."""
-    state = cast("Client", ctx.obj).job(job_id).status()
+    """Print a job's state: queued, running, succeeded, failed, cancelled, expired or quarantined. Of frames, how many are done."""
+    job = cast("Client", ctx.obj).job(job_id)
+    state, progress = job.status(), job.progress()
+    of_frames = progress.total > 1
     if as_json:
-        json_line({"job_id": job_id, "status": state})
+        json_line({"job_id": job_id, "status": state} | ({"progress": asdict(progress)} if of_frames else {}))
     else:
-        line(state)
+        line(f"{state}, {progress.done} of {progress.total} frames" if of_frames else state)
 
 
 def cancel(ctx: typer.Context, job_id: JobIdArgument, as_json: AsJson = False) -> None:
