@@ -70,8 +70,18 @@ def open_instant_services(settings: Settings) -> Iterator[Services]:
     with closing(EventLoopThread("answers")) as loop:
         llm = _InstantChatModel()
         chain = AnswerChain(llm, _InstantRetriever())
-        embeddings, store = DeterministicFakeEmbedding(size=4), cast("Any", None)  # questions never reach them here
-        with services_around(chain, loop, ledger, settings, embeddings=embeddings, store=store, llm=llm) as services:
+        embeddings, nothing = DeterministicFakeEmbedding(size=4), cast("Any", None)  # questions never reach them here
+        with services_around(
+            chain,
+            loop,
+            ledger,
+            settings,
+            embeddings=embeddings,
+            store=nothing,
+            llm=llm,
+            readers=nothing,
+            pictures=nothing,
+        ) as services:
             yield services
 
 

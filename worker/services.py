@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
+from pipeline.picture_readers import PictureReaders
 from redis.exceptions import RedisError
 
 from config import Settings
@@ -17,9 +18,11 @@ from pipeline.chain import AnswerChain
 from pipeline.chroma import open_chroma
 from pipeline.embedding_process import EmbeddingProcess
 from pipeline.embeddings import GatheredEmbeddings
+from pipeline.kept_pictures import KeptPictures
 from pipeline.llm import open_llm
 from pipeline.loop import EventLoopThread
 from pipeline.retriever import VideoRetriever
+from pipeline.sights import PictureReader
 from pipeline.store import ChromaStore
 from vidask import keys
 from vidask.connection import connect, queue_errors
@@ -30,8 +33,11 @@ from worker.answers import Answers
 from worker.claims import Claims
 from worker.controls import Controls
 from worker.departure import leave
+from worker.fetching import Fetching
+from worker.frames import FramesIndexing
 from worker.leases import Leases
 from worker.probation import Probation
+from worker.running import Running
 from worker.streams import Streams
 from worker.sweep import Sweep
 from worker.videos import Videos
@@ -48,13 +54,16 @@ class Services:
     store: ChromaStore
     llm: BaseChatModel
     answers: Answers
+    frames: FramesIndexing
+    pictures: KeptPictures
+    running: Running
     probation: Probation = field(default_factory=Probation)
 
     def give_back(self) -> None:
         """Give all jobs back for other workers: those that can be stopped are, and the others end for nobody."""
         for claim in self.claims.held():
-            self.answers.give_back(claim.job_id, "this worker leaves")
-            if claim.kind != "ask":
+            stopped = self.running.give_back(claim.job_id, "this worker leaves")
+            if not stopped and claim.kind != "ask":
                 with suppress(RedisError, OperationalError):  # the lease ends by itself
                     self.claims.release(claim)
 
@@ -72,14 +81,26 @@ def open_services(settings: Settings) -> Iterator[Services]:
         model = stack.enter_context(
             closing(EmbeddingProcess(settings.embedding_model, device=settings.embedding_device))
         )
+        pictures = KeptPictures(settings.pictures_path)
+        readers = stack.enter_context(closing(PictureReaders()))
         loop = stack.enter_context(closing(EventLoopThread("answers")))
         llm = stack.enter_context(open_llm(settings, loop, on_death=leave))
         model.wait_ready()
         embeddings = stack.enter_context(closing(GatheredEmbeddings(model)))
         embeddings.embed_query("The first text takes longest; no question should wait for it.")
-        chain = AnswerChain(llm, VideoRetriever(embeddings=embeddings, store=store))
+        chain = AnswerChain(llm, VideoRetriever(embeddings=embeddings, store=store), readers=readers, pictures=pictures)
         yield stack.enter_context(
-            services_around(chain, loop, ledger, settings, embeddings=embeddings, store=store, llm=llm)
+            services_around(
+                chain,
+                loop,
+                ledger,
+                settings,
+                embeddings=embeddings,
+                store=store,
+                llm=llm,
+                readers=readers,
+                pictures=pictures,
+            )
         )
 
 
@@ -93,43 +114,63 @@ def services_around(
     embeddings: Embeddings,
     store: ChromaStore,
     llm: BaseChatModel,
+    readers: PictureReader,
+    pictures: KeptPictures,
 ) -> Iterator[Services]:
     """What stands between a chain and Redis, the same for every chain; the rest is handed on to those that want it."""
-    with _open_answers(chain, loop, ledger) as answers, _open_claims(settings, ledger, answers) as claims:
+    running, videos = Running(loop), Videos(ledger.redis)
+    fetching = Fetching(ledger.redis, settings.media_root)
+    frames = FramesIndexing(
+        running,
+        fetching,
+        ledger,
+        videos,
+        readers=readers,
+        llm=llm,
+        embeddings=embeddings,
+        store=store,
+        pictures=pictures,
+    )
+    with (
+        _open_streams(loop, ledger, running) as streams,
+        _open_claims(settings, ledger, running) as claims,
+    ):
         yield Services(
             ledger=ledger,
             claims=claims,
-            videos=Videos(ledger.redis),
+            videos=videos,
             embeddings=embeddings,
             store=store,
             llm=llm,
-            answers=answers,
+            answers=Answers(chain, running, streams, fetching),
+            frames=frames,
+            pictures=pictures,
+            running=running,
         )
 
 
 @contextmanager
-def _open_answers(chain: Runnable[AskJob, Answer], loop: EventLoopThread, ledger: Ledger) -> Iterator[Answers]:
-    """The answering of questions, with what reaches it from outside: readers of the text, and cancellations."""
+def _open_streams(loop: EventLoopThread, ledger: Ledger, running: Running) -> Iterator[Streams]:
+    """The answers that are read while they are written, with what reaches running jobs from outside: readers, cancellations."""
     with closing(Streams(ledger, loop.loop)) as streams:
-        answers = Answers(chain, loop, streams)
 
         def look_up() -> None:
-            claims = answers.claims()
+            claims = running.claims()
             standings = ledger.states([claim.job_id for claim in claims])
             for claim in claims:
                 standing = standings[claim.job_id]
                 if (standing.state, standing.attempt) != ("running", claim.attempt):
-                    answers.cancel(claim.job_id)
+                    running.cancel(claim.job_id)
                 elif standing.streamed:
                     streams.want(claim.job_id)
 
-        orders = {keys.CANCEL: answers.cancel, keys.STREAM: streams.want}
+        orders = {keys.CANCEL: running.cancel, keys.STREAM: streams.want}
         with closing(Controls(ledger.redis, orders, on_reconnect=look_up)):
-            yield answers
+            yield streams
 
 
 @contextmanager
-def _open_claims(settings: Settings, ledger: Ledger, answers: Answers) -> Iterator[Claims]:
+def _open_claims(settings: Settings, ledger: Ledger, running: Running) -> Iterator[Claims]:
     """The jobs that the worker holds, with what keeps their leases and looks for what others have lost."""
     with closing(Publisher(settings.redis_url)) as publisher:
         claims = Claims(ledger, publisher, lease_s=settings.lease_s)
@@ -137,7 +178,7 @@ def _open_claims(settings: Settings, ledger: Ledger, answers: Answers) -> Iterat
         leases = Leases(
             claims,
             sweep,
-            on_lost=lambda claim: answers.give_back(claim.job_id, "it is another worker's by now"),
+            on_lost=lambda claim: running.give_back(claim.job_id, "it is another worker's by now"),
             lease_s=settings.lease_s,
         )
         with closing(leases):

@@ -17,11 +17,22 @@ from redis.exceptions import RedisError
 from pipeline.indexing import PreparedTranscript
 from vidask.errors import InvalidJob, JobCancelled, JobExpired, ModelDied, VidaskError
 from vidask.ledger import Outcome
-from vidask.models import Answer, AskJob, ForgetJob, ForgetReport, IndexReport, IndexTranscriptJob, JobModel
+from vidask.models import (
+    Answer,
+    AskJob,
+    ForgetJob,
+    ForgetReport,
+    FramesReport,
+    IndexFramesJob,
+    IndexReport,
+    IndexTranscriptJob,
+    JobModel,
+)
 from vidask.validation import parse_json
 from worker.claims import Claim
 from worker.departure import leave, takes_no_more
 from worker.errors import GivenBack, Postponed
+from worker.forgetting import remove
 from worker.services import Services
 
 if TYPE_CHECKING:
@@ -150,7 +161,7 @@ def _ask(services: Services, claim: Claim, job: AskJob) -> Answer:
 
 def _index_transcript(services: Services, claim: Claim, job: IndexTranscriptJob) -> IndexReport:
     prepared = PreparedTranscript(job, services.embeddings)
-    return services.videos.change(
+    return services.videos.index(
         job.tenant,
         job.video_id,
         claim,
@@ -159,12 +170,20 @@ def _index_transcript(services: Services, claim: Claim, job: IndexTranscriptJob)
     )
 
 
+def _index_frames(services: Services, claim: Claim, job: IndexFramesJob) -> FramesReport:
+    return services.frames.index(claim, job)
+
+
 def _forget(services: Services, claim: Claim, job: ForgetJob) -> ForgetReport:
-    return services.videos.change(
+    def apply(kinds: frozenset[str]) -> ForgetReport:
+        removed = remove(services.store, services.pictures, job.tenant, job.video_id, kinds)
+        return ForgetReport(video_id=job.video_id, removed=removed)
+
+    return services.videos.forget(
         job.tenant,
         job.video_id,
         claim,
-        apply=lambda _: ForgetReport(video_id=job.video_id, removed=services.store.forget(job.tenant, job.video_id)),
+        apply=apply,
         superseded=lambda: ForgetReport(video_id=job.video_id, removed=0, superseded=True),
     )
 
@@ -186,6 +205,15 @@ class IndexTranscriptTask(JobTask):
     work = staticmethod(_index_transcript)
 
 
+class IndexFramesTask(JobTask):
+    """Index frames."""
+
+    name = "vidask.index_frames"
+    model = IndexFramesJob
+    cleared: Mapping[str, str] = {"payload": ""}
+    work = staticmethod(_index_frames)
+
+
 class ForgetTask(JobTask):
     """Forget a video."""
 
@@ -194,4 +222,4 @@ class ForgetTask(JobTask):
     work = staticmethod(_forget)
 
 
-TASKS: tuple[type[JobTask], ...] = (AskTask, IndexTranscriptTask, ForgetTask)
+TASKS: tuple[type[JobTask], ...] = (AskTask, IndexTranscriptTask, IndexFramesTask, ForgetTask)

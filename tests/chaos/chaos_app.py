@@ -57,7 +57,15 @@ def open_chaos_services(settings: Settings) -> Iterator[Services]:
     with (
         closing(EventLoopThread("answers")) as loop,
         services_around(
-            _Chain(), loop, ledger, settings, embeddings=embeddings, store=nothing, llm=nothing
+            _Chain(),
+            loop,
+            ledger,
+            settings,
+            embeddings=embeddings,
+            store=nothing,
+            llm=nothing,
+            readers=nothing,
+            pictures=nothing,
         ) as services,
     ):
         yield services

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.embeddings import DeterministicFakeEmbedding
 
@@ -19,6 +19,7 @@ from config import Settings
 from pipeline import chain
 from pipeline.chain import AnswerChain
 from pipeline.chroma import open_chroma
+from pipeline.kept_pictures import KeptPictures
 from pipeline.llm.extractive import ExtractiveChatModel
 from pipeline.loop import EventLoopThread
 from pipeline.retriever import VideoRetriever
@@ -72,7 +73,17 @@ def _open_services(settings: Settings) -> Iterator[Services]:
         embeddings, llm = DeterministicFakeEmbedding(size=8), ExtractiveChatModel()
         chain = AnswerChain(llm, VideoRetriever(embeddings=embeddings, store=store))
         yield stack.enter_context(
-            services_around(chain, loop, ledger, settings, embeddings=embeddings, store=store, llm=llm)
+            services_around(
+                chain,
+                loop,
+                ledger,
+                settings,
+                embeddings=embeddings,
+                store=store,
+                llm=llm,
+                readers=cast("Any", None),  # no frames here
+                pictures=KeptPictures(settings.pictures_path),
+            )
         )
 
 

@@ -49,7 +49,15 @@ def open_slow_services(settings: Settings) -> Iterator[Services]:
     with (
         closing(EventLoopThread("answers")) as loop,
         services_around(
-            _chain(ledger.redis), loop, ledger, settings, embeddings=nothing, store=nothing, llm=nothing
+            _chain(ledger.redis),
+            loop,
+            ledger,
+            settings,
+            embeddings=nothing,
+            store=nothing,
+            llm=nothing,
+            readers=nothing,
+            pictures=nothing,
         ) as services,
     ):
         yield services
