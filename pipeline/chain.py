@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from pipeline.kept_pictures import KeptPictures
+from pipeline.llm.vision import takes_images
+from pipeline.prompts import GivenPicture, Pictures
+from pipeline.sights import PictureReader, load_shown, read_given, searched_for
 from pipeline.steps import (
     Response,
     Rewritten,
@@ -19,6 +24,7 @@ from pipeline.steps import (
     contextualize_query,
     get_response,
 )
+from vidask.errors import UnknownVideo
 from vidask.models import Answer, AskJob, Usage
 
 
@@ -39,18 +45,30 @@ class Timings:
 class AnswerChain(Runnable[AskJob, Answer]):
     """From a question to its answer.
 
-    Made for `ainvoke`, one coroutine a question on one event loop; `invoke` is for scripts and notebooks, and streams to nobody.
-    The config is handed on to the model: its `metadata` tell an engine whose request it is and how urgent
-    (`pipeline.llm.vllm`), and `{"configurable": {"reader": …}}` is a `pipeline.reading.Reader` of the answer.
+    Made for `ainvoke`, one coroutine a question on one event loop; `invoke` is for scripts and notebooks: it streams to nobody, and
+    looks at no pictures. The config is handed on to the model: its `metadata` tell an engine whose request it is and how urgent
+    (`pipeline.llm.vllm`). Of `{"configurable": …}`, `reader` is a `pipeline.reading.Reader` of the answer, and `pictures` the files
+    (JPEG, PNG, WebP) that the question is about.
 
     Args:
-        llm: any LangChain chat model; it does both steps.
+        llm: any LangChain chat model; it does both steps. One that reads pictures is shown those of the nearest frames.
         retriever: takes the question, and `tenant`, `video_ids`, `start_s`, `end_s` and `top_k` beside it.
+        pictures: of the indexed frames; without them frames are answered from by their captions and texts.
+        readers: of the pictures that questions come with; without one, no question may have any.
     """
 
-    def __init__(self, llm: BaseChatModel, retriever: BaseRetriever) -> None:
+    def __init__(
+        self,
+        llm: BaseChatModel,
+        retriever: BaseRetriever,
+        pictures: KeptPictures | None = None,
+        readers: PictureReader | None = None,
+    ) -> None:
         self._llm = llm
         self._retriever = retriever
+        self._sees = takes_images(llm)
+        self._pictures = pictures
+        self._readers = readers
 
     def invoke(self, input: AskJob, config: RunnableConfig | None = None, **_: Any) -> Answer:  # noqa: A002, ARG002
         """Answer one question."""
@@ -66,16 +84,49 @@ class AnswerChain(Runnable[AskJob, Answer]):
     async def ainvoke(self, input: AskJob, config: RunnableConfig | None = None, **_: Any) -> Answer:  # noqa: A002
         """Answer one question; cancelling this stops the model."""
         job, took = input, Timings()
-        reader = (config or {}).get("configurable", {}).get("reader")
+        wanted = (config or {}).get("configurable", {})
+        given = await self._read(wanted.get("pictures", ()), took)
         with took.step("contextualize"):
-            rewritten = await acontextualize_query(job.question, job.history, llm=self._llm, config=_sooner(config))
+            rewritten = await acontextualize_query(
+                job.question, job.history, llm=self._llm, config=_sooner(config), with_pictures=bool(given)
+            )
         with took.step("retrieve"):
-            documents = await self._retriever.ainvoke(rewritten.question, **_limits(job))
+            documents = await self._retrieve(searched_for(rewritten.question, given), job, given)
+            pictures = Pictures(await self._load_shown(job.tenant, documents), given)
         with took.step("respond"):
             response = await aget_response(
-                rewritten.question, documents, llm=self._llm, sampling=job.sampling, config=config, reader=reader
+                rewritten.question,
+                documents,
+                llm=self._llm,
+                sampling=job.sampling,
+                pictures=pictures,
+                config=config,
+                reader=wanted.get("reader"),
             )
         return self._answer(rewritten, response, took)
+
+    async def _read(self, pictures: Sequence[bytes], took: Timings) -> list[GivenPicture]:
+        if not pictures:
+            return []
+        if self._readers is None:
+            msg = f"{len(pictures)} pictures came with the question, and this chain has no readers; hand it some"
+            raise TypeError(msg)
+        with took.step("read"):
+            return await read_given(pictures, self._readers, to_be_seen=self._sees)
+
+    async def _retrieve(self, query: str, job: AskJob, given: Sequence[GivenPicture]) -> list[Document]:
+        """Pictures can be asked about before anything is indexed; but a video that is named has to be there."""
+        try:
+            return await self._retriever.ainvoke(query, **_limits(job))
+        except UnknownVideo:
+            if job.video_ids or not given:
+                raise
+            return []
+
+    async def _load_shown(self, tenant: str, documents: Sequence[Document]) -> dict[int, bytes]:
+        if self._pictures is None or not self._sees:
+            return {}
+        return await load_shown(self._pictures, tenant, documents)
 
     def _answer(self, rewritten: Rewritten, response: Response, took: Timings) -> Answer:
         return Answer(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from langchain_core.documents import Document
 
 from pipeline.chunks import span
+from pipeline.documents import FRAME, TRANSCRIPT, is_frame, quotable
 from vidask.models import Citation
 
 _NUMBER = re.compile(r"\s?\[(\d+)\]")
@@ -72,12 +73,19 @@ def _only_known(text: str, last: int) -> str:
 def _citation(number: int, document: Document, answer: str) -> Citation:
     quotes = ["".join(quote) for *quote, cited in _QUOTED.findall(answer) if int(cited) == number]
     start_s, end_s, text = _narrowed(document, quotes)
-    return Citation(number=number, video_id=document.metadata["video_id"], start_s=start_s, end_s=end_s, text=text)
+    return Citation(
+        number=number,
+        video_id=document.metadata["video_id"],
+        start_s=start_s,
+        end_s=end_s,
+        text=text,
+        kind=FRAME if is_frame(document) else TRANSCRIPT,
+    )
 
 
 def _narrowed(document: Document, quotes: Sequence[str]) -> tuple[float, float, str]:
     """The stretch of the excerpt that the quotations cover, or all of it."""
-    said = document.page_content
+    said = quotable(document)
     places = [(at, at + len(quote)) for quote in quotes if (at := said.find(quote)) >= 0]
     if not places:
         return document.metadata["start_s"], document.metadata["end_s"], said

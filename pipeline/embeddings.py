@@ -114,6 +114,10 @@ class GatheredEmbeddings(Embeddings):
         """One vector a text, in their order."""
         return [waiting.result() for waiting in self._submit(self._documents, texts)]
 
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """The same, from an event loop. What is cancelled while it waits is not embedded."""
+        return await asyncio.gather(*map(asyncio.wrap_future, self._submit(self._documents, texts)))
+
     def close(self) -> None:
         """Embed what is waiting, then end the thread."""
         with self._changed:

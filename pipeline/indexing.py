@@ -8,7 +8,7 @@ from collections.abc import Callable
 from langchain_core.embeddings import Embeddings
 
 from pipeline.chunks import cut
-from pipeline.documents import transcript_documents
+from pipeline.documents import is_transcript_id, transcript_documents
 from pipeline.store import ChromaStore
 from pipeline.transcripts import Transcript, from_segments, parse_transcript
 from vidask.models import IndexReport, IndexTranscriptJob
@@ -27,10 +27,15 @@ class PreparedTranscript:
         self._timings_s = {"read": read_at - begun, "embed": time.perf_counter() - read_at}
 
     def store(self, store: ChromaStore, on_progress: Callable[[], object] = lambda: None) -> IndexReport:
-        """Take the place of what was indexed of the video before; `on_progress` is called now and then meanwhile."""
+        """Take the place of the video's transcript of before; `on_progress` is called now and then meanwhile."""
         begun = time.perf_counter()
         removed = store.replace(
-            self._job.tenant, self._job.video_id, self._documents, self._vectors, on_progress=on_progress
+            self._job.tenant,
+            self._job.video_id,
+            self._documents,
+            self._vectors,
+            replaced=is_transcript_id,
+            on_progress=on_progress,
         )
         return self._report(removed=removed, store=time.perf_counter() - begun)
 

@@ -16,12 +16,15 @@ from langchain_core.runnables import RunnableConfig
 from pipeline import citations
 from pipeline.citations import CitationFilter
 from pipeline.llm.sampling import sampling_arguments
-from pipeline.prompts import answer_messages, contextualize_messages
+from pipeline.prompts import NO_PICTURES, Pictures, answer_messages, contextualize_messages
 from pipeline.reading import Ask, Reader
 from pipeline.retrying import MODEL
 from vidask.models import Citation, Message, Sampling, Usage
 
 NOTHING_FOUND = "Nothing in the indexed videos matches this question."
+NOTHING_READ = (
+    "No text was found on the given pictures, and this language model does not see pictures; ask a vision model."
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,6 @@ class Response:
 PRECISE = Sampling()
 #: A question is short.
 REWRITING = Sampling(max_tokens=256)
-NO_DOCUMENTS = Response(NOTHING_FOUND, (), Usage())
 
 
 def contextualize_query(question: str, history: Sequence[Message], *, llm: BaseChatModel) -> Rewritten:
@@ -63,17 +65,28 @@ def contextualize_query(question: str, history: Sequence[Message], *, llm: BaseC
 
 
 async def acontextualize_query(
-    question: str, history: Sequence[Message], *, llm: BaseChatModel, config: RunnableConfig | None = None
+    question: str,
+    history: Sequence[Message],
+    *,
+    llm: BaseChatModel,
+    config: RunnableConfig | None = None,
+    with_pictures: bool = False,
 ) -> Rewritten:
-    """`contextualize_query`, asynchronous; `config` is handed to the model."""
+    """`contextualize_query`, asynchronous; `config` is handed to the model, which is told of pictures that it does not see here."""
     if not history:
         return Rewritten(question, Usage())
-    ask = Ask(llm, contextualize_messages(question, history), config, sampling_arguments(llm, REWRITING))
+    messages = contextualize_messages(question, history, with_pictures=with_pictures)
+    ask = Ask(llm, messages, config, sampling_arguments(llm, REWRITING))
     return _rewritten(question, await ask.whole())
 
 
 def get_response(
-    question: str, documents: Sequence[Document], *, llm: BaseChatModel, sampling: Sampling = PRECISE
+    question: str,
+    documents: Sequence[Document],
+    *,
+    llm: BaseChatModel,
+    sampling: Sampling = PRECISE,
+    pictures: Pictures = NO_PICTURES,
 ) -> Response:
     """Answer a question from documents, citing them by number.
 
@@ -82,10 +95,11 @@ def get_response(
         documents: the excerpts, in the order in which they are numbered, with the metadata of `pipeline.documents`.
         llm: any LangChain chat model.
         sampling: how the answer is decoded.
+        pictures: of the excerpts, and those that the question came with; to be seen by a model that reads pictures alone.
     """
-    if not documents:
-        return NO_DOCUMENTS
-    prompt, arguments = answer_messages(question, documents), sampling_arguments(llm, sampling)
+    if nothing := _nothing_to_answer_from(documents, pictures):
+        return nothing
+    prompt, arguments = answer_messages(question, documents, pictures), sampling_arguments(llm, sampling)
     return _response(MODEL.call(lambda: llm.invoke(prompt, **arguments)), documents)
 
 
@@ -95,15 +109,24 @@ async def aget_response(
     *,
     llm: BaseChatModel,
     sampling: Sampling = PRECISE,
+    pictures: Pictures = NO_PICTURES,
     config: RunnableConfig | None = None,
     reader: Reader | None = None,
 ) -> Response:
     """`get_response`, asynchronous. A `reader` is given the text while it is decoded, from when it wants it."""
-    if not documents:
-        return NO_DOCUMENTS
-    ask = Ask(llm, answer_messages(question, documents), config, sampling_arguments(llm, sampling))
+    if nothing := _nothing_to_answer_from(documents, pictures):
+        return nothing
+    ask = Ask(llm, answer_messages(question, documents, pictures), config, sampling_arguments(llm, sampling))
     reply = await (ask.whole() if reader is None else ask.read_by(reader, lambda: CitationFilter(documents)))
     return _response(reply, documents)
+
+
+def _nothing_to_answer_from(documents: Sequence[Document], pictures: Pictures) -> Response | None:
+    """What there is to say without a model: of pictures that nobody can read, what was found for their question tells nothing."""
+    if pictures.given:
+        unread = not any(given.jpeg or given.text.strip() for given in pictures.given)
+        return Response(NOTHING_READ, (), Usage()) if unread else None
+    return None if documents else Response(NOTHING_FOUND, (), Usage())
 
 
 def _rewritten(question: str, reply: AIMessage) -> Rewritten:

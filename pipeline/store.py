@@ -1,9 +1,9 @@
-"""Chunks in Chroma, laid out so that a question costs the same however large the library is.
+"""Chunks and frames in Chroma, laid out so that a question costs the same however large the library is.
 
 A metadata filter in Chroma costs time in proportion to everything in the database, so nothing here filters with one:
 
 - each video has a collection of its own, which answers questions about given videos;
-- each tenant has one collection with all its chunks, which answers questions across all of them;
+- each tenant has one collection with all of them, which answers questions across all of them;
 - a time range takes more candidates than asked for, until enough of them overlap it.
 
 The names of collections are derived in one place, from the tenant and the video, and no call reaches past its tenant.
@@ -11,7 +11,6 @@ The names of collections are derived in one place, from the tenant and the video
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
@@ -22,7 +21,7 @@ from chromadb.errors import NotFoundError
 from langchain_core.documents import Document
 
 from pipeline.chroma_errors import ChromaErrors
-from pipeline.documents import video_digest
+from pipeline.documents import digest
 from pipeline.retrying import STORE, Patience
 from vidask.errors import StoreUnavailable, UnknownVideo
 
@@ -39,7 +38,7 @@ _METADATA = "chunk"
 
 
 class ChromaStore:
-    """The chunks of all tenants.
+    """The chunks of all tenants; frames are kept in the same way, and meant by the word here.
 
     A change is tried again while Chroma is away. A search is one attempt: only who asks knows how to wait.
 
@@ -66,9 +65,10 @@ class ChromaStore:
         documents: Sequence[Document],
         vectors: Sequence[Vector],
         *,
+        replaced: Callable[[str], bool] = lambda _: True,
         on_progress: Callable[[], object] = lambda: None,
     ) -> int:
-        """Make `documents` all that is kept of the video; returns how many chunks of before are gone.
+        """Keep `documents` of the video in the place of those whose ids are `replaced`; returns how many chunks are gone.
 
         `on_progress` is called before each thousand of them, and before each attempt.
         Whatever the tenant's collection holds of the video, its own holds as well, at every moment: chunks come there first and go
@@ -81,7 +81,21 @@ class ChromaStore:
         def attempt() -> int:
             on_progress()
             with self._errors:
-                return self._replace(tenant, video_id, documents, vectors, on_progress)
+                return self._replace(tenant, video_id, documents, vectors, replaced, on_progress)
+
+        return self.patience.call(attempt)
+
+    def documents(self, tenant: str, video_id: str) -> list[Document]:
+        """All that is kept of the video, in no order; nothing where it is not indexed.
+
+        Raises:
+            StoreUnavailable: Chroma does not answer, or holds another model's vectors.
+        """
+
+        def attempt() -> list[Document]:
+            with self._errors:
+                own = self._find(_own(tenant, video_id))
+                return [] if own is None else _all(own)
 
         return self.patience.call(attempt)
 
@@ -114,7 +128,7 @@ class ChromaStore:
             tenant: whose chunks; no others are ever looked at.
             vector: of the question, of length 1.
             video_ids: the videos, all of the tenant's where none is named.
-            start_s: only chunks that are still being said after this time, in seconds.
+            start_s: only chunks that begin then, or are still being said after this time, in seconds.
             end_s: only chunks that begin before this time, in seconds.
             top_k: how many.
 
@@ -124,7 +138,7 @@ class ChromaStore:
         """
 
         def wanted(document: Document) -> bool:
-            after = start_s is None or document.metadata["end_s"] > start_s
+            after = start_s is None or document.metadata["end_s"] > start_s or document.metadata["start_s"] >= start_s
             return after and (end_s is None or document.metadata["start_s"] < end_s)
 
         limited = start_s is not None or end_s is not None
@@ -151,12 +165,15 @@ class ChromaStore:
         video_id: str,
         documents: Sequence[Document],
         vectors: Sequence[Vector],
+        replaced: Callable[[str], bool],
         on_progress: Callable[[], object],
     ) -> int:
         self._errors.check_room()
         ids = [cast("str", document.id) for document in documents]
+        if not ids and self._find(_own(tenant, video_id)) is None:
+            return 0  # an empty collection would make the video one that is indexed
         own, library = self._make(_own(tenant, video_id)), self._make(_library(tenant))
-        stale = sorted(set(own.get(include=[])["ids"]) - set(ids))
+        stale = sorted(set(filter(replaced, own.get(include=[])["ids"])) - set(ids))
         for collection in (own, library):
             for part in _parts(len(ids)):
                 on_progress()
@@ -236,16 +253,12 @@ class ChromaStore:
 
 def _own(tenant: str, video_id: str) -> str:
     """The collection of one video. Digests, because a name in Chroma takes fewer characters than a tenant or a video may have."""
-    return f"video-{_tenant_digest(tenant)}-{video_digest(video_id)}"
+    return f"video-{digest(tenant)}-{digest(video_id)}"
 
 
 def _library(tenant: str) -> str:
     """The collection of all of a tenant's chunks."""
-    return f"tenant-{_tenant_digest(tenant)}"
-
-
-def _tenant_digest(tenant: str) -> str:
-    return hashlib.sha256(tenant.encode()).hexdigest()[:16]
+    return f"tenant-{digest(tenant)}"
 
 
 def _nearest(
@@ -273,6 +286,12 @@ def _query(collection: Collection, vector: Vector, n: int) -> list[tuple[float, 
     )
     rows = zip(reply["ids"][0], reply["distances"][0], reply["documents"][0], reply["metadatas"][0], strict=True)
     return [(distance, _unpacked(id_, text, meta)) for id_, distance, text, meta in rows]
+
+
+def _all(collection: Collection) -> list[Document]:
+    kept = cast("dict[str, Any]", collection.get(include=["documents", "metadatas"]))
+    rows = zip(kept["ids"], kept["documents"], kept["metadatas"], strict=True)
+    return [_unpacked(id_, text, meta) for id_, text, meta in rows]
 
 
 def _packed(document: Document) -> dict[str, str]:

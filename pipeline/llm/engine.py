@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any, Self
 from uuid import uuid4
@@ -140,20 +140,27 @@ class Engine:
 
     async def _render(self, messages: Sequence[ChatMessage]) -> Any:
         try:
-            _, [prompt] = await self._llm.renderer.render_chat_async([list(messages)], _CHAT)  # pyright: ignore[reportArgumentType]
+            rendered = await self._llm.renderer.render_chat_async([list(messages)], _CHAT)  # pyright: ignore[reportArgumentType]
         except VLLMValidationError as error:
             raise await self._explained(error, messages) from error
+        prompt: Any = rendered[1][0]
+        tokens = len(prompt["prompt_token_ids"])
+        if tokens > self.max_model_len:  # of text alone vLLM has said so by now
+            raise self._too_long(tokens, messages)
         return prompt
 
     async def _explained(self, error: VLLMValidationError, messages: Sequence[ChatMessage]) -> InvalidJob:
         """VLLM stops counting at the limit; a person wants to know by how much the prompt is too long."""
-        text = "\n".join(str(message["content"]) for message in messages)
+        text = "\n".join(part["text"] for part in _parts(messages) if part["type"] == "text")
         tokens = len(await asyncio.to_thread(self._llm.renderer.get_tokenizer().encode, text))
-        if tokens < self.max_model_len:
-            return InvalidJob(one_line(error))
+        return InvalidJob(one_line(error)) if tokens < self.max_model_len else self._too_long(tokens, messages)
+
+    def _too_long(self, tokens: int, messages: Sequence[ChatMessage]) -> InvalidJob:
+        pictures = sum(part["type"] != "text" for part in _parts(messages))
+        among, fewer = (f", {pictures} pictures among them", "send fewer pictures, ") if pictures else ("", "")
         msg = (
-            f"the prompt has {tokens:,} tokens, the model takes {self.max_model_len:,}; shorten the question or the history, "
-            "lower top_k, or raise max_model_len in VLLM_CONFIG"
+            f"the prompt has {tokens:,} tokens{among}, the model takes {self.max_model_len:,}; {fewer}shorten the question or the "
+            "history, lower top_k, or raise max_model_len in VLLM_CONFIG"
         )
         return InvalidJob(msg)
 
@@ -186,6 +193,13 @@ class Engine:
     async def _shut_down(self) -> None:
         """On the loop itself, and so before vLLM's own tasks there see the engine's end and take it for its death."""
         self._llm.shutdown()
+
+
+def _parts(messages: Sequence[ChatMessage]) -> Iterator[Mapping[str, Any]]:
+    """The texts and pictures of a chat."""
+    for message in messages:
+        content = message["content"]
+        yield from [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 @contextmanager

@@ -25,9 +25,14 @@ class OllamaChatModel(RemoteChatModel, ChatOllama):
     FAILURES: ClassVar = (ollama.ResponseError, ConnectionError, httpx.HTTPError)
 
     @classmethod
-    def at(cls, url: str, model: str, *, api_key: SecretStr | None) -> Self:
+    def at(cls, url: str, model: str, *, api_key: SecretStr | None, takes_images: bool = False) -> Self:
         """The model of that name there. The key is for a proxy; Ollama itself has none."""
-        return cls(base_url=url, model=model, client_kwargs={"headers": bearer(api_key), "timeout": _TIMEOUT})
+        return cls(
+            base_url=url,
+            model=model,
+            client_kwargs={"headers": bearer(api_key), "timeout": _TIMEOUT},
+            takes_images=takes_images,
+        )
 
     @property
     def model_name(self) -> str:

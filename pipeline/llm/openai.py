@@ -25,7 +25,7 @@ class OpenAIChatModel(RemoteChatModel, BaseChatOpenAI):
     FAILURES: ClassVar = (openai.APIError,)
 
     @classmethod
-    def at(cls, url: str, model: str, *, api_key: SecretStr) -> Self:
+    def at(cls, url: str, model: str, *, api_key: SecretStr, takes_images: bool = False) -> Self:
         """The model of that name there."""
         return cls(
             base_url=url,
@@ -36,6 +36,7 @@ class OpenAIChatModel(RemoteChatModel, BaseChatOpenAI):
             stream_usage=True,
             stream_chunk_timeout=None,  # the timeout above is enough
             use_responses_api=False,
+            takes_images=takes_images,
         )
 
     def _explain(self, failure: Exception) -> VidaskError:

@@ -35,7 +35,7 @@ def load_ollama(settings: Settings) -> BaseChatModel:
     names = _look_up(f"{url}/api/tags", "Ollama", listed, api_key=settings.llm_api_key)
     if model not in names and f"{model}:latest" not in names:
         raise InvalidSettings(f"{_no_such_model(url, model, names)}; run: ollama pull {model}")
-    return OllamaChatModel.at(url, model, api_key=settings.llm_api_key)
+    return OllamaChatModel.at(url, model, api_key=settings.llm_api_key, takes_images=bool(settings.llm_vision))
 
 
 def load_openai(settings: Settings) -> BaseChatModel:
@@ -51,7 +51,7 @@ def load_openai(settings: Settings) -> BaseChatModel:
     names = _look_up(f"{url}/models", "OpenAI-compatible server", listed, api_key=api_key)
     if model not in names:
         raise InvalidSettings(f"{_no_such_model(url, model, names)}; set VIDASK_LLM_MODEL to one of them")
-    return OpenAIChatModel.at(url, model, api_key=api_key)
+    return OpenAIChatModel.at(url, model, api_key=api_key, takes_images=bool(settings.llm_vision))
 
 
 @contextmanager

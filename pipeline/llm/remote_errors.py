@@ -30,6 +30,9 @@ class RemoteChatModel(BaseChatModel):
     #: What the client raises when a call fails.
     FAILURES: ClassVar[tuple[type[Exception], ...]]
 
+    #: Whether the server's model reads pictures; no protocol says so, and `llm_vision` does.
+    takes_images: bool = False
+
     @abstractmethod
     def _explain(self, failure: Exception) -> VidaskError:
         """The error to raise in its place; `explained` makes it."""

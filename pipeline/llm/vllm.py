@@ -29,7 +29,7 @@ _SHOWN_CHARS = 40
 
 
 class VLLMChatModel(BaseChatModel):
-    """Chat over an `Engine`.
+    """Chat over an `Engine`. `takes_images` says whether it is to be handed pictures.
 
     `temperature`, `top_p`, `max_tokens`, `seed` and `stop` may be given here, or to a single call. Usage and the reason why the
     answer ended are in the message's `usage_metadata` and `response_metadata["finish_reason"]`.
@@ -39,6 +39,7 @@ class VLLMChatModel(BaseChatModel):
 
     engine: Engine
     model_name: str
+    takes_images: bool
     temperature: float = 0.0
     max_tokens: int = 512
 
@@ -157,7 +158,7 @@ class VLLMChatModel(BaseChatModel):
             return
         if part["type"] != "image_url":
             raise InvalidJob(f"content: a part of type {part['type']!r}; text and image are taken")
-        if not self.engine.takes_images:
+        if not self.takes_images:
             raise InvalidJob(f"content: an image, but {self.model_name} reads text alone; use a vision model")
         if not (address := part["image_url"]["url"]).startswith("data:image/"):
             shown = address[:_SHOWN_CHARS]

@@ -12,6 +12,7 @@ from pipeline.llm.engine_arguments import build_engine_args
 from pipeline.llm.start_errors import start_errors
 from pipeline.llm.vllm import VLLMChatModel
 from pipeline.loop import EventLoopThread
+from vidask.errors import InvalidSettings
 
 
 @contextmanager
@@ -23,7 +24,15 @@ def open_vllm(
     with start_errors(settings):
         engine = Engine(args, loop, on_death=on_death)
     with engine:
-        yield VLLMChatModel(engine=engine, model_name=_name(args.model))
+        name = _name(args.model)
+        yield VLLMChatModel(engine=engine, model_name=name, takes_images=_takes_images(settings, engine, name))
+
+
+def _takes_images(settings: Settings, engine: Engine, name: str) -> bool:
+    """As the model says, unless a vision model is to be used for text alone."""
+    if settings.llm_vision and not engine.takes_images:
+        raise InvalidSettings(f"llm_vision: true, but {name!r} reads text alone; leave it out, or name a vision model")
+    return engine.takes_images and settings.llm_vision is not False
 
 
 def _name(model: str) -> str:

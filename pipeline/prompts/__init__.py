@@ -3,20 +3,24 @@
 Beside the text that a language model reads, the last message of each prompt carries what it was made of in `additional_kwargs`
 (`TASK`), so that a "model" that is none (`pipeline.llm.extractive`) need not read prose.
 
-The excerpts stand before the question: many questions on one video then share the beginning of their prompts.
+The excerpts stand before the question, and the pictures of what was found between them: many questions on one video then share the
+beginning of their prompts.
 """
 
 from __future__ import annotations
 
+import base64
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
+from pipeline.documents import is_frame
 from vidask.clock import clock
 from vidask.models import Message
 
@@ -33,36 +37,97 @@ class ContextualizeTask:
 
 @dataclass(frozen=True)
 class AnswerTask:
-    """Answer `question` from `documents`, which are cited by their position, from 1."""
+    """Answer `question` from `documents`, which are cited by their position, from 1, and from the text on given pictures."""
 
     question: str
     documents: Sequence[Document]
+    pictures: Sequence[str]
 
 
-def contextualize_messages(question: str, history: Sequence[Message]) -> list[BaseMessage]:
+@dataclass(frozen=True)
+class GivenPicture:
+    """A picture that a question came with: the text on it, and the picture as a JPEG where the model reads such."""
+
+    text: str
+    jpeg: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What there is to be seen beside a question.
+
+    Attributes:
+        shown: of excerpts that are frames, by their number: the frame as a JPEG.
+        given: what the question came with, in its order.
+    """
+
+    shown: Mapping[int, bytes] = field(default_factory=dict)
+    given: Sequence[GivenPicture] = ()
+
+
+NO_PICTURES = Pictures()
+
+
+def contextualize_messages(
+    question: str, history: Sequence[Message], *, with_pictures: bool = False
+) -> list[BaseMessage]:
     """The prompt that asks for a question that stands alone: instructions, the conversation, the question."""
     said = [HumanMessage(turn.content) if turn.role == "user" else AIMessage(turn.content) for turn in history]
-    asked = _template("contextualize.human").format(question=_plain(question))
+    template = _template("contextualize.pictures" if with_pictures else "contextualize.human")
     task = ContextualizeTask(question, history)
     return [
         SystemMessage(_template("contextualize.system")),
         *said,
-        HumanMessage(asked, additional_kwargs={TASK: task}),
+        HumanMessage(template.format(question=_plain(question)), additional_kwargs={TASK: task}),
     ]
 
 
-def answer_messages(question: str, documents: Sequence[Document]) -> list[BaseMessage]:
-    """The prompt that asks for an answer from numbered excerpts."""
-    excerpts = "\n".join(_excerpt(number, document) for number, document in enumerate(documents, start=1))
-    asked = _template("answer.human").format(excerpts=excerpts, question=_plain(question))
-    task = AnswerTask(question, documents)
-    return [SystemMessage(_template("answer.system")), HumanMessage(asked, additional_kwargs={TASK: task})]
+def answer_messages(
+    question: str, documents: Sequence[Document], pictures: Pictures = NO_PICTURES
+) -> list[BaseMessage]:
+    """The prompt that asks for an answer from numbered excerpts and from pictures."""
+    parts: list[str | bytes] = []
+    if documents:
+        excerpts = "\n".join(_excerpt(number, document) for number, document in enumerate(documents, start=1))
+        parts.append(_template("answer.excerpts").format(excerpts=excerpts))
+    for number, jpeg in pictures.shown.items():
+        parts += [_template("answer.shown").format(number=number), jpeg]
+    for number, given in enumerate(pictures.given, start=1):
+        parts += [_picture(number, given), *([given.jpeg] if given.jpeg else ())]
+    parts.append(_template("answer.question").format(question=_plain(question)))
+    task = AnswerTask(question, documents, [given.text for given in pictures.given])
+    return [SystemMessage(_template("answer.system")), HumanMessage(_content(parts), additional_kwargs={TASK: task})]
+
+
+def caption_messages(jpeg: bytes, text: str) -> list[BaseMessage]:
+    """The prompt that asks what a frame shows; `text` is what was read on it, and may be wrong."""
+    asked = _template("caption.human").format(text=_plain(text)) if text else _template("caption.plain")
+    return [SystemMessage(_template("caption.system")), HumanMessage(_content([jpeg, asked]))]
 
 
 def _excerpt(number: int, document: Document) -> str:
     meta = document.metadata
     span = f"{clock(meta['start_s'])}-{clock(meta['end_s'])}"
-    return f'<excerpt number="{number}" time="{span}">{_plain(document.page_content)}</excerpt>'
+    shown = ' shown="on screen"' if is_frame(document) else ""
+    return f'<excerpt number="{number}" time="{span}"{shown}>{_plain(document.page_content)}</excerpt>'
+
+
+def _picture(number: int, given: GivenPicture) -> str:
+    return f'<picture number="{number}">{_plain(given.text)}</picture>'
+
+
+def _content(parts: Sequence[str | bytes]) -> str | list[str | dict[Any, Any]]:
+    """Text alone stays one text; pictures stand between the pieces of it."""
+    if all(isinstance(part, str) for part in parts):
+        return "\n\n".join(map(str, parts))
+    return [_part(part) for part in parts]
+
+
+def _part(part: str | bytes) -> dict[str, Any]:
+    """Chat templates put nothing between the parts of a message, so each text brings its line breaks."""
+    if isinstance(part, str):
+        return {"type": "text", "text": f"\n{part}\n"}
+    return {"type": "image", "base64": base64.b64encode(part).decode(), "mime_type": "image/jpeg"}
 
 
 def _plain(text: str) -> str:

@@ -135,6 +135,12 @@ def test_a_version_without_chunks_leaves_a_video_in_which_nothing_is_found(libra
     assert library.find("talk", start_s=0.0) == []
 
 
+def test_nothing_to_put_does_not_make_a_video_known(library: Library) -> None:
+    library.put(video_id="lost")
+    with pytest.raises(UnknownVideo):
+        library.find("lost")
+
+
 def test_a_forgotten_video_is_gone_and_the_others_stay(library: Library) -> None:
     library.put(chunk("a", 10), chunk("b", 20))
     library.put(chunk("elsewhere", 40, video_id="other"), video_id="other")

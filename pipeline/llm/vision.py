@@ -1,0 +1,14 @@
+"""Whether a chat model reads pictures."""
+
+from __future__ import annotations
+
+from langchain_core.language_models import BaseChatModel
+
+
+def takes_images(llm: BaseChatModel) -> bool:
+    """Whether pictures may be handed to it.
+
+    Our models say so in `takes_images`: an engine knows its model, and of a server's the setting `llm_vision` tells. One that says
+    nothing counts as blind.
+    """
+    return bool(getattr(llm, "takes_images", False))
