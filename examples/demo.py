@@ -1,4 +1,4 @@
-"""The main job, end to end, on embedded defaults: index three lectures, then hold a conversation about them.
+"""The main job, end to end, on embedded defaults: index three lectures and some slides, then hold a conversation about them.
 
 `make demo` runs it. Redis, the worker and Chroma are started for it, on this host alone, and are gone afterwards.
 """
@@ -13,18 +13,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from examples.slides import DURATION_S, LECTURE, slides
 from vidask import Answer, Client, JobError, Message, VidaskError, read_subtitles
 from vidask.clock import place
 from worker.embedded import redis_server, worker_process
 
 LECTURES = Path(__file__).parent / "lectures"
 
-#: The second and the fourth can only be understood together with what was asked before.
+#: The second and the fourth can only be understood together with what was asked before. What the last asks for stands on a slide.
 CONVERSATION = (
     "What is a decision tree?",
     "And why does it overfit?",
     "What happens if the learning rate is too large?",
     "So which one should I start with?",
+    "When do I have to hand in exercise sheet 1?",
 )
 
 
@@ -34,7 +36,7 @@ def main() -> int:
         log = folder / "worker.log"
         try:
             with _stack(folder, log) as url, Client(url) as client:
-                states = Counter([*_index(client), *_converse(client)])
+                states = Counter([*_index(client), *_look(client), *_converse(client)])
         except VidaskError as error:
             print(f"demo: {error}", file=sys.stderr)
             print(log.read_text() if log.exists() else "", file=sys.stderr)
@@ -64,6 +66,16 @@ def _index(client: Client) -> Iterator[str]:
         steps = _steps(report.timings_s)
         print(f"  {path.name}: {report.segments} cues, {report.chunks} chunks ({steps})")
         yield job.status()
+
+
+def _look(client: Client) -> Iterator[str]:
+    begun = time.perf_counter()
+    job = client.index_frames(LECTURE, slides(), duration_s=DURATION_S)
+    report = job.result(timeout_s=60)
+    print(f"  {LECTURE}: {report.indexed} of {report.frames} slides read ({_since(begun)})")
+    for note in report.notes:
+        print(f"  Note: {note}.")
+    yield job.status()
 
 
 def _converse(client: Client) -> Iterator[str]:

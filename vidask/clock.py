@@ -31,5 +31,6 @@ def parse_clock(text: str) -> float:
 
 
 def place(citation: Citation) -> str:
-    """`[video mm:ss–mm:ss]`."""
-    return f"[{citation.video_id} {clock(citation.start_s)}–{clock(citation.end_s)}]"
+    """`[video mm:ss–mm:ss]`, and of what is shown and not said `[video mm:ss–mm:ss, on screen]`."""
+    shown = ", on screen" if citation.kind == "frame" else ""
+    return f"[{citation.video_id} {clock(citation.start_s)}–{clock(citation.end_s)}{shown}]"

@@ -72,6 +72,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Stack]:
         "VIDASK_CHROMA_HOST": "127.0.0.1",
         "VIDASK_CHROMA_PORT": str(free_port()),
         "VIDASK_CHROMA_DATA": str(folder / "chroma"),
+        "VIDASK_PICTURES_DATA": str(folder / "pictures"),
     }
     (folder / "redis").mkdir()
     services = _interpolated(COMPOSE, variables)["services"]
@@ -129,7 +130,9 @@ def test_the_defaults_fit_the_containers() -> None:
     assert services["worker"]["environment"] == {
         "VIDASK_REDIS_URL": "redis://redis:6379/0",
         "VIDASK_CHROMA_URL": "http://chroma:8000",
+        "VIDASK_PICTURES_PATH": "/home/vidask/pictures",
     }
+    assert services["worker"]["volumes"] == ["pictures:/home/vidask/pictures"]
     assert services["redis"]["volumes"] == ["redis-data:/data"]
     assert services["chroma"]["volumes"] == ["chroma-data:/data"]
     assert "--dir /data" in services["redis"]["command"]

@@ -48,7 +48,7 @@ def test_what_it_shows_is_what_happens(emptied_worker: str, tmp_path: Path, monk
     # vidask stands beside Python, redis-cli beside redis-server.
     path = [str(Path(sys.executable).parent), str(Path(redis_server_path()).parent), os.environ["PATH"]]
     monkeypatch.setenv("PATH", os.pathsep.join(path))
-    shutil.copytree(ROOT / "examples" / "lectures", tmp_path / "examples" / "lectures")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     ids: dict[str, str] = {}
 
     def here(text: str) -> str:
@@ -74,7 +74,7 @@ def test_what_it_shows_is_what_happens(emptied_worker: str, tmp_path: Path, monk
 
 def test_every_command_of_vidask_is_among_what_is_run() -> None:
     run = [command[-1] for command, *_ in _sessions() if command[0] == "bash"]
-    for name in ("index", "ask", "batch", "status", "cancel", "forget", "quarantine"):
+    for name in ("index", "index-frames", "ask", "batch", "status", "cancel", "forget", "quarantine"):
         assert any(command.startswith(f"vidask {name} ") for command in run)
     for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
         assert "vidask " not in block, "what calls vidask belongs into a console block, which is run"
