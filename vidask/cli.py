@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vidask.client import Client
-from vidask.commands import ask, batch, index, jobs, quarantine
+from vidask.commands import ask, batch, index, index_frames, jobs, quarantine
 from vidask.connection import DEFAULT_URL
 from vidask.errors import VidaskError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(index.index)
+app.command()(index_frames.index_frames)
 app.command()(ask.ask)
 app.command()(batch.batch)
 app.command()(jobs.status)

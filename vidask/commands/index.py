@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, cast
@@ -10,6 +9,7 @@ from typing import Annotated, cast
 import typer
 
 from vidask.client import Client
+from vidask.commands.naming import named
 from vidask.commands.output import AsJson, complain, json_line, line, progress
 from vidask.errors import InvalidJob, InvalidTranscript, JobError
 from vidask.jobs import Job
@@ -39,10 +39,10 @@ def index(
 ) -> None:
     """Index subtitle files, one job a file. A file that cannot be read is named; the others are indexed."""
     client = cast("Client", ctx.obj)
-    named = _named(files, video_id)
+    found = named(files, video_id, suffixes=SUFFIXES, kind="subtitles")
     queued: list[_Queued] = []
     failed = 0
-    for name, path in progress(named.items(), len(named), "Queueing"):
+    for name, path in progress(found.items(), len(found), "Queueing"):
         try:
             job = client.index_transcript(
                 name, text=read_subtitles(path), format=cast("TranscriptFormat | None", format)
@@ -54,34 +54,6 @@ def index(
             queued.append(_Queued(name, job))
     failed += _wait(queued, as_json=as_json) if wait else _list(queued, as_json=as_json)
     raise typer.Exit(1 if failed else 0)
-
-
-def _named(files: list[Path], video_id: str | None) -> dict[str, Path]:
-    """The files by their videos' ids; two files for one video would undo each other."""
-    found = [(name, path) for given in files for name, path in _find(given)]
-    if video_id is not None:
-        if len(found) != 1:
-            raise InvalidJob(f"--video-id names one video, and {len(found)} files were given; leave it out")
-        return {video_id: found[0][1]}
-    named: dict[str, Path] = {}
-    for name, path in found:
-        if name in named:
-            raise InvalidJob(
-                f"{named[name]} and {path} would both be video {name!r}; rename one, or index its folder's parent"
-            )
-        named[name] = path
-    return named
-
-
-def _find(given: Path) -> Iterator[tuple[str, Path]]:
-    if not given.is_dir():
-        yield given.stem, given
-        return
-    paths = sorted(path for path in given.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
-        raise InvalidJob(f"{given} holds no subtitles; their names end in {', '.join(SUFFIXES)}")
-    for path in paths:
-        yield str(path.relative_to(given).with_suffix("")), path
 
 
 def _list(queued: list[_Queued], *, as_json: bool) -> int:
