@@ -8,6 +8,8 @@ On a CPU, with a few jobs (see the tests of the engine for what the environment 
     python -m benchmarks.engine.shapes tiny /tmp/tiny
     python -m benchmarks.engine --model /tmp/tiny --out /tmp/figures --jobs 24 --engine '{"enforce_eager": true}'
 
+With a model that sees pictures (the shape `qwen2.5-vl-7b`, or `tiny-vl` on a CPU) also `--parts chat,captions+beside-frames`.
+
 The part `whole` starts the system once and measures in it all that is measured there; one of its measurements alone is a part, too,
 and so are several, like `system+priority`.
 The parts `batches` and `one` need the packages celery-batches and langchain-community.
@@ -27,9 +29,10 @@ from benchmarks.engine.options import ENGINE, Options
 from benchmarks.engine.part import PARTS, WHOLE, found_by
 from benchmarks.engine.processes import adopt_orphans, run_part
 from benchmarks.engine.table import figures, lines
-from benchmarks.engine.whole import MEASUREMENTS
+from benchmarks.engine.whole import MEASUREMENTS, OF_FRAMES
 
-_PARTS = f"of {','.join(PARTS)}; or of the measurements in {WHOLE}, {','.join(MEASUREMENTS)}"
+_KNOWN = (*PARTS, *MEASUREMENTS, "chat", *OF_FRAMES)
+_PARTS = f"of {','.join(PARTS)}; or of the measurements in {WHOLE}, {','.join(MEASUREMENTS)}; of frames chat,{','.join(OF_FRAMES)}"
 _LIMIT_S = 480.0
 _LIMITS_S = {WHOLE: 420.0}
 
@@ -70,7 +73,7 @@ def _run(part: str, options: Options, limit_s: float | None) -> bool:
 
 def _needed(parts: list[str], options: Options) -> list[str]:
     """The parts in their order; the index before them, unless it is there."""
-    wanted = [part for part in (*PARTS, *MEASUREMENTS) if part in parts and part != "index"]
+    wanted = [part for part in _KNOWN if part in parts and part != "index"]
     wanted += [part for part in parts if "+" in part]
     return wanted if is_indexed(options) else ["index", *wanted]
 
@@ -94,8 +97,8 @@ def _arguments() -> argparse.Namespace:
 
 def _parts(text: str) -> list[str]:
     parts = text.split(",")
-    if unknown := {name for part in parts for name in part.split("+")} - {*PARTS, *MEASUREMENTS}:
-        msg = f"{', '.join(sorted(unknown))}: no such part; there are {', '.join((*PARTS, *MEASUREMENTS))}"
+    if unknown := {name for part in parts for name in part.split("+")} - {*_KNOWN}:
+        msg = f"{', '.join(sorted(unknown))}: no such part; there are {', '.join(_KNOWN)}"
         raise argparse.ArgumentTypeError(msg)
     return parts
 

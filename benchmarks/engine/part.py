@@ -23,6 +23,7 @@ _ALONE = {
     "http": "plain:http",
     "batches": "plain:batches",
     "one": "plain:one",
+    "chat": "captions:chat",
 }
 #: What is run where nothing else is wanted, in the order in which they build on each other.
 PARTS = ("index", "bound", WHOLE, "http", "batches", "one")

@@ -25,9 +25,9 @@ def priority(options: Options, running: System, tasks: Tasks) -> dict[str, Any]:
     """Seconds from `ask` to the return of `result`, alone and beside the import."""
     asked = questions(min(options.jobs, _QUESTIONS))
     half = len(asked) // 2
-    alone_s = _answered_s(running.client, asked[:half])
+    alone_s = answered_s(running.client, asked[:half])
     with tasks.describing(options.indexing_requests):
-        beside_s = _answered_s(running.client, asked[half:])
+        beside_s = answered_s(running.client, asked[half:])
     return {
         "indexing_requests": options.indexing_requests,
         "alone_questions": len(alone_s),
@@ -40,7 +40,8 @@ def priority(options: Options, running: System, tasks: Tasks) -> dict[str, Any]:
     }
 
 
-def _answered_s(client: Client, asked: Sequence[Question]) -> list[float]:
+def answered_s(client: Client, asked: Sequence[Question]) -> list[float]:
+    """Seconds that each question took, sorted; so many people ask one after the other."""
     last_asked_s = time.perf_counter() + _ASKING_S
 
     def answer(question: Question) -> float | None:

@@ -53,8 +53,8 @@ async def _outputs(
     if prompt["rewriting"]:
         rewriting = _sampling(REWRITING_TOKENS, RequestOutputKind.FINAL_ONLY)
         # before others are answered, as `pipeline.chain` does
-        prompt_tokens = {"prompt_token_ids": prompt["rewriting"]}
-        async for _ in llm.generate(prompt_tokens, rewriting, f"{name}-rewriting", priority=-1):
+        tokens: Any = {"prompt_token_ids": prompt["rewriting"]}
+        async for _ in llm.generate(tokens, rewriting, f"{name}-rewriting", priority=-1):
             pass
     async for output in llm.generate({"prompt_token_ids": prompt["answer"]}, _sampling(ANSWER_TOKENS, kind), name):
         yield output

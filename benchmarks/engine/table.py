@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.engine.options import Options
 from benchmarks.engine.part import PARTS
-from benchmarks.engine.whole import MEASUREMENTS
+from benchmarks.engine.whole import MEASUREMENTS, OF_FRAMES
 from benchmarks.figures import Figure
 
 #: Parts that answer questions as fast as they can.
@@ -40,13 +40,25 @@ def figures(options: Options, *, goal: float) -> Iterator[Figure]:
     if "priority" in found:
         note = f"p95 {found['priority']['beside_p95_s']:.2f} s over {found['priority']['alone_p95_s']:.2f} s"
         yield Figure("question_p95_beside_indexing_over_alone", found["priority"]["p95_ratio"], "<=", 1.5, note)
+    if {"chat", "captions"} <= found.keys():
+        ours, chat = found["captions"]["captions_per_s"], found["chat"]["captions_per_s"]
+        note = f"{ours:.2f} over {chat:.2f} a second; reading alone {found['chat']['read_per_s']:.2f}"
+        yield Figure("captions_over_llm_chat", ours / chat, ">=", 0.9, note)
+    if "beside-frames" in found:
+        beside = found["beside-frames"]
+        note = f"p95 {beside['beside_p95_s']:.2f} s over {beside['alone_p95_s']:.2f} s; {beside['done_meanwhile']} frames meanwhile"
+        yield Figure("question_p95_beside_frames_over_alone", beside["p95_ratio"], "<=", 1.5, note)
     if "cancel" in found:
         note = f"p50 {found['cancel']['p50_ms']:.0f} ms, {found['cancel']['cancelled']} jobs"
         yield Figure("cancel_to_abort_p95_ms", found["cancel"]["p95_ms"], "<=", 300, note)
 
 
 def _found(options: Options) -> dict[str, Any]:
-    return {part: options.found(part) for part in (*PARTS, *MEASUREMENTS) if (options.folder / f"{part}.json").exists()}
+    return {
+        part: options.found(part)
+        for part in (*PARTS, *MEASUREMENTS, "chat", *OF_FRAMES)
+        if (options.folder / f"{part}.json").exists()
+    }
 
 
 def _throughput(part: str, found: dict[str, Any], bound: float | None) -> str:

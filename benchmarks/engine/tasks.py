@@ -53,7 +53,7 @@ class Tasks:
         Raises:
             TimeoutError: it has not.
         """
-        _wait_until(lambda: self._call(FORGET), "the engine still answers what was asked before")
+        wait_until(lambda: self._call(FORGET), "the engine still answers what was asked before")
 
     def straight(self, at_s: Sequence[float]) -> list[float]:
         """Seconds to the first token of the prompts of part `bound`, come at these times to the engine itself."""
@@ -83,7 +83,7 @@ class Tasks:
             changes.extend(seen["changes"])
             return condition(seen["running"])
 
-        _wait_until(holds, f"the engine {otherwise}")
+        wait_until(holds, f"the engine {otherwise}")
         return changes
 
     def _call(self, task: str, *args: Any, limit_s: float = _LIMIT_S) -> Any:
@@ -97,7 +97,7 @@ class Tasks:
         self._redis.set(DESCRIPTIONS_BEGUN, 0, ex=_KEPT_S)
         for number in range(n):
             self._celery.send_task(DESCRIBE, args=[number], queue=keys.QUEUE, priority=keys.PRIORITY_INDEXING)
-        _wait_until(
+        wait_until(
             lambda: int(cast("str", self._redis.get(DESCRIPTIONS_BEGUN))) >= n, f"{n} descriptions are not begun"
         )
         try:
@@ -106,7 +106,12 @@ class Tasks:
             self._redis.delete(KEEP_DESCRIBING)
 
 
-def _wait_until(condition: Callable[[], bool], otherwise: str) -> None:
+def wait_until(condition: Callable[[], bool], otherwise: str) -> None:
+    """Wait until the condition holds.
+
+    Raises:
+        TimeoutError: after two minutes; says what is the case otherwise.
+    """
     deadline = time.monotonic() + _LIMIT_S
     while not condition():
         if time.monotonic() > deadline:

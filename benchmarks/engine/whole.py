@@ -9,7 +9,9 @@ from typing import Any, TextIO
 
 from benchmarks.engine.account import account
 from benchmarks.engine.alone import alone
+from benchmarks.engine.beside_frames import beside_frames
 from benchmarks.engine.cancel import cancel
+from benchmarks.engine.captions import captions
 from benchmarks.engine.first_token import straight, through_queue
 from benchmarks.engine.full_load import full_load
 from benchmarks.engine.options import NotMeasured, Options
@@ -30,6 +32,8 @@ MEASUREMENTS: dict[str, Measure] = {
     "cancel": cancel,
     "priority": priority,
 }
+#: And what takes a model that sees pictures.
+OF_FRAMES: dict[str, Measure] = {"captions": captions, "beside-frames": beside_frames}
 
 
 def measure(options: Options, names: Iterable[str], terminal: TextIO) -> None:
@@ -57,7 +61,7 @@ def _measured(name: str, options: Options, running: System, tasks: Tasks, termin
     begun = time.monotonic()
     try:
         tasks.forget_prompts()
-        found = MEASUREMENTS[name](options, running, tasks)
+        found = (MEASUREMENTS | OF_FRAMES)[name](options, running, tasks)
     except NotMeasured as missing:
         _say(terminal, name, begun, f", skipped: {missing}")
     except Exception as error:  # noqa: BLE001  the others are still worth what the start has cost
