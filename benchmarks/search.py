@@ -38,7 +38,7 @@ def figures() -> Iterator[Figure]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vidask-bench-")))
         chain = _loop(stack, folder)
         client = _queue(stack, folder)
-        jobs = _jobs()
+        jobs = jobs_of_the_lectures()
         _ask_all(client, jobs)  # warm
         ratios = []
         for _ in range(_ROUNDS):
@@ -68,7 +68,7 @@ def _queue(stack: ExitStack, folder: Path) -> Client:
     return client
 
 
-def _jobs() -> list[AskJob]:
+def jobs_of_the_lectures() -> list[AskJob]:
     """Questions made of what the lectures say, no two alike; six of ten with a history, half about one video."""
     said = [
         (path.stem, sentence)

@@ -10,7 +10,6 @@ from kombu.exceptions import OperationalError
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
-from pipeline.picture_readers import PictureReaders
 from redis.exceptions import RedisError
 
 from config import Settings
@@ -21,6 +20,7 @@ from pipeline.embeddings import GatheredEmbeddings
 from pipeline.kept_pictures import KeptPictures
 from pipeline.llm import open_llm
 from pipeline.loop import EventLoopThread
+from pipeline.picture_readers import PictureReaders
 from pipeline.retriever import VideoRetriever
 from pipeline.sights import PictureReader
 from pipeline.store import ChromaStore

@@ -19,7 +19,7 @@ def beside_frames(options: Options, running: System, tasks: Tasks) -> dict[str, 
     asked = questions(min(options.jobs, _QUESTIONS))
     half = len(asked) // 2
     alone_s = answered_s(running.client, asked[:half])
-    job = running.client.index_frames("import", frames(options, min(IMPORTED, 4 * options.jobs)))
+    job = running.client.index_frames("import", frames(options.slides, min(IMPORTED, 4 * options.jobs)))
     wait_until(lambda: job.progress().done > 0, "no frame of the import is done")
     beside_s = answered_s(running.client, asked[half:])
     done, total = job.progress().done, job.progress().total

@@ -56,8 +56,8 @@ def chat(options: Options) -> dict[str, Any]:
 def captions(options: Options, running: System, tasks: Tasks) -> dict[str, Any]:
     """The whole system: pictures into Redis, read, described, embedded, stored."""
     n = min(CAPTIONED, options.jobs)
-    running.client.index_frames("warm-up", frames(options, _WARM_UP, begin=n)).result(timeout_s=TOOK_LIMIT_S)
-    pictures = frames(options, n)
+    running.client.index_frames("warm-up", frames(options.slides, _WARM_UP, begin=n)).result(timeout_s=TOOK_LIMIT_S)
+    pictures = frames(options.slides, n)
     tasks.read()
     begun = time.perf_counter()
     report = running.client.index_frames("slides", pictures).result(timeout_s=TOOK_LIMIT_S)
@@ -69,6 +69,6 @@ def captions(options: Options, running: System, tasks: Tasks) -> dict[str, Any]:
 
 
 async def _read(options: Options, n: int) -> list[ReadPicture]:
-    images = [cast("bytes", frame.image) for frame in frames(options, n)]
+    images = [cast("bytes", frame.image) for frame in frames(options.slides, n)]
     with closing(PictureReaders()) as readers:
         return await asyncio.gather(*map(readers.read, images))

@@ -66,6 +66,11 @@ class Options:
         return self.folder / "running"
 
     @property
+    def slides(self) -> Path:
+        """Folder of the pictures that parts about frames share."""
+        return self.folder / "slides"
+
+    @property
     def in_flight(self) -> int:
         """Jobs that a worker holds at a time: half as many again as the engine runs, so that it never waits for the next."""
         return self.engine["max_num_seqs"] * 3 // 2

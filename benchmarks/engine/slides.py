@@ -8,7 +8,6 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.engine.options import Options
 from benchmarks.engine.workload import lecture_sentences
 from tests.drawing import jpeg, slide
 from vidask import Frame
@@ -23,9 +22,8 @@ _LINES = 5
 _LINE_CHARS = 48
 
 
-def frames(options: Options, n: int, *, begin: int = 0) -> list[Frame]:
-    """`n` slides with their times; drawn where an earlier part has not done so."""
-    folder = options.folder / "slides"
+def frames(folder: Path, n: int, *, begin: int = 0) -> list[Frame]:
+    """`n` slides with their times; drawn into the folder where they are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [number for number in range(begin, begin + n) if not _file(folder, number).exists()]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
