@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from tests.by_hand import WorkerByHand, worker_by_hand
+from tests.drawing import png, slide
 from tests.support import LECTURE, wait_for
 from vidask import Client, keys
 from worker.claims import Claim
@@ -126,6 +127,12 @@ def test_a_question_may_be_limited_to_a_stretch_of_a_video(vidask: Terminal) -> 
     assert [citation["start_s"] for citation in answer["citations"]] == [180.0]
 
 
+def test_a_question_may_be_about_a_picture(vidask: Terminal) -> None:
+    (vidask.folder / "slide.png").write_bytes(png(slide("Cost complexity pruning", ["The penalty alpha is 0.015"])))
+    done = vidask("ask", "What is the penalty?", "--picture", "slide.png")
+    assert "0.015" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -134,6 +141,8 @@ def test_a_question_may_be_limited_to_a_stretch_of_a_video(vidask: Terminal) -> 
         (["ask", "What?", "--from", "5:00", "--to", "1:00"], "the time range ends at 60 s before it starts at 300 s"),
         (["ask", "What?", "--video", "tlak"], "video 'tlak' is not indexed"),
         (["ask", "What?", "--history", "broken.json"], "broken.json: "),
+        (["ask", "What?", "--picture", "lost.png"], "lost.png: no such file or directory; name an image file"),
+        (["ask", "What?", "--picture", "broken.json"], "picture 1: "),
         (["status", "nope"], "job 'nope' is not known to tenant"),
         (["cancel", "nope"], "job 'nope' is not known to tenant"),
         (["index", "missing.srt"], "missing.srt"),

@@ -16,7 +16,8 @@ from vidask.client import Client
 from vidask.clock import parse_clock, place
 from vidask.commands.history import read_history, write_history
 from vidask.commands.output import AsJson, err, json_line, line, out
-from vidask.errors import VidaskError
+from vidask.errors import InvalidFrame, VidaskError
+from vidask.frames import Frame
 from vidask.jobs import Job
 from vidask.models import Answer, Message
 
@@ -35,6 +36,9 @@ def ask(
     ] = None,
     start: Annotated[str | None, typer.Option("--from", help="Only what is said after this time, like 1:30.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Only what is said before this time.")] = None,
+    picture: Annotated[
+        list[Path] | None, typer.Option(help="An image file that the question is about; may be given several times.")
+    ] = None,
     top_k: Annotated[int, typer.Option(help="How many passages to read.")] = 6,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds to wait for the answer; as long as it takes otherwise.")
@@ -54,6 +58,7 @@ def ask(
         start_s=None if start is None else parse_clock(start),
         end_s=None if end is None else parse_clock(end),
         top_k=top_k,
+        frames=[_read(path) for path in picture or ()],
         deadline_s=deadline,
     )
     shown = out.is_terminal and not as_json
@@ -71,6 +76,15 @@ def ask(
         line(answer.text)
         for citation in answer.citations:
             line(f"[{citation.number}]\t{place(citation)}\t{citation.text}")
+
+
+def _read(path: Path) -> Frame:
+    """A picture; of no time, since nobody says of which video it is."""
+    try:
+        return Frame(0.0, path.read_bytes())
+    except OSError as error:
+        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}; name an image file"
+        raise InvalidFrame(msg) from None
 
 
 @contextmanager
