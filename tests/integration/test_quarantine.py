@@ -293,6 +293,7 @@ def test_a_job_that_is_just_being_set_aside_is_not_tidied_away(client: Client, h
     job = client.ask("Why?")
     hand.claim(job)
     hand.ledger.redis.zadd(keys.QUARANTINE, {job.id: time.time()})
+    hand.ledger.redis.expire(keys.QUARANTINE, keys.QUEUED_TTL_S)
     assert client.quarantined() == []
     assert hand.ledger.redis.zscore(keys.QUARANTINE, job.id) is not None
 

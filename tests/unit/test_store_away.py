@@ -125,7 +125,7 @@ def test_vectors_that_do_not_fit_are_not_tried_again(library: Library, monkeypat
     with pytest.raises(StoreUnavailable, match="was the embedding model changed") as refused:
         library.store.replace("acme", "talk", [chunk("y", 0)[0]], [[1.0, 0.0, 0.0]])
     with pytest.raises(StoreUnavailable, match="set VIDASK_EMBEDDING_MODEL back"):
-        ChromaStore(library.client, embedding_model="model-b").replace("acme", "talk", [], [])
+        ChromaStore(library.client, embedding_model="model-b").replace("acme", "talk", [chunk("y", 0)[0]], [[1.0, 0.0]])
     assert "tried" not in str(refused.value)
     assert looks.asked == 3, "twice for the first, once for the second"
 
