@@ -14,12 +14,16 @@ from celery.utils.nodenames import default_nodename
 from config import Settings
 from vidask.connection import DEFAULT_URL
 from vidask.errors import VidaskError
+from worker.doctor.command import doctor
 from worker.embedded import free_port, is_free, redis_server, worker_process
 from worker.health import Finding, ask
 
 _USUAL_PORT = 6379
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+app.command()(doctor)
 
 
 @app.callback()
@@ -54,6 +58,26 @@ def health(
     told = [_told(finding) for finding in findings]
     if not all(told):
         raise typer.Exit(1)
+
+
+@app.command("download-model")
+def download(
+    name: Annotated[str, typer.Argument(metavar="ID", help="The model's id at the hub: OWNER/NAME.")] = "",
+    to: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to; by default the hub's cache.")] = None,
+    check: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Look at a folder's files, and fetch none.")
+    ] = None,
+) -> None:
+    """Fetch a model from the hub, or go on fetching it, look whether it is whole, and print the setting for it."""
+    from worker.download import check_folder, download_model  # noqa: PLC0415  the other commands need not wait for it
+
+    if bool(name) == bool(check):
+        raise typer.BadParameter("name a model, or a folder with --check")  # noqa: EM101
+    if check:
+        check_folder(check)
+    folder = check or download_model(name, to)
+    typer.echo(f"{folder}: settings, tokenizer, chat template and weights are whole", err=True)
+    typer.echo(f"VLLM_MODEL_PATH={folder.resolve()}")
 
 
 def _told(finding: Finding) -> bool:

@@ -55,7 +55,7 @@ def engine_arguments(settings: Settings) -> dict[str, Any]:
     _refuse_ours(given)
     _check_numbers(given)
     model, gpu = check_model(settings.model_path or "", given), _card()
-    arguments = _preset_arguments(settings, model.config, gpu) | given
+    arguments = preset_arguments(settings, model.config, gpu) | given
     if gpu is not None and "kv_cache_memory_bytes" not in given:
         check_memory(model, memory_needed(model, arguments), gpu, float(arguments["gpu_memory_utilization"]))
     return arguments | {
@@ -104,7 +104,7 @@ def _card() -> Gpu | None:
     return None if "cpu" in build or os.environ.get("VLLM_TARGET_DEVICE") == "cpu" else find_gpu()
 
 
-def _preset_arguments(settings: Settings, config: Mapping[str, Any], gpu: Gpu | None) -> dict[str, Any]:
+def preset_arguments(settings: Settings, config: Mapping[str, Any], gpu: Gpu | None) -> dict[str, Any]:
     """The preset's, with `max_model_len` no longer than the model was made for, which vLLM would refuse."""
     arguments = dict(preset_for(settings.gpu_profile, gpu).arguments)
     longest = config.get("text_config", config).get("max_position_embeddings")

@@ -55,13 +55,18 @@ def check_model(name: str, arguments: Mapping[str, Any] | None = None) -> ModelF
     try:
         if Path(name).exists():
             return _check_folder(name, Path(name), arguments, with_weights=True)
-        if _HUB_ID.fullmatch(name):
+        if is_hub_id(name):
             folder, offline = _hub_folder(name, arguments)
             return _check_folder(name, folder, arguments, with_weights=offline)
     except PermissionError as error:
         msg = f"may not be read ({error.filename}); permit it to the worker's user (number {os.geteuid()})"
         raise _wrong(name, msg) from None
     raise _wrong(name, "does not exist; name a folder with a model, or a hub id like Qwen/Qwen2.5-VL-7B-Instruct")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether the hub would be asked for it: it looks like an id there, and is no path here."""
+    return _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
 
 
 def _hub_folder(name: str, arguments: Mapping[str, Any]) -> tuple[Path, bool]:
@@ -98,7 +103,7 @@ def _check_folder(name: str, folder: Path, arguments: Mapping[str, Any], *, with
     if folder.is_file():
         raise _wrong(name, _about_file(folder))
     files = {path.name for path in folder.iterdir()}
-    _check_config(name, files)
+    _check_config(name, folder, files)
     if "tokenizer" not in arguments:
         _check_tokenizer(name, folder, files)
     config = _read_json(folder / "config.json") if "config.json" in files else {}
@@ -112,7 +117,7 @@ def _about_file(file: Path) -> str:
     return f"is a file; name the folder that it is in: {str(file.parent)!r}"
 
 
-def _check_config(name: str, files: set[str]) -> None:
+def _check_config(name: str, folder: Path, files: set[str]) -> None:
     if files.intersection(_CONFIGS):
         return
     if "adapter_config.json" in files:
@@ -121,9 +126,18 @@ def _check_config(name: str, files: set[str]) -> None:
         )
     if any(file.endswith(".gguf") for file in files):
         raise _wrong(name, f"holds {_about_gguf()}")
+    if "snapshots" in files:
+        raise _wrong(
+            name, f"is a model's place in the hub's cache; name the snapshot in it: {_newest_snapshot(folder)!r}"
+        )
     if not files:
         raise _wrong(name, "is an empty folder; name one with a model")
     raise _wrong(name, "lacks config.json; name the folder that holds it beside the weights")
+
+
+def _newest_snapshot(folder: Path) -> str:
+    snapshots = sorted((folder / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime)
+    return str(snapshots[-1] if snapshots else folder / "snapshots" / "…")
 
 
 def _about_gguf() -> str:

@@ -1,0 +1,79 @@
+"""All checks by their names, in the order in which one builds on another. docs/troubleshooting.md has an entry for each."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+
+from worker.doctor import environment, hardware, models, packages, redis, store
+from worker.doctor.facts import Facts
+from worker.doctor.findings import Finding, NotLookedAt, given, needed
+
+
+def checks_of(facts: Facts) -> Mapping[str, Callable[[], Finding]]:
+    """The checks of a host. Nothing is looked at before one is called."""
+    return {
+        "settings": lambda: environment.settings(facts.settings_read, os.environ),
+        "python": _python,
+        "packages": lambda: _packages(facts),
+        "vllm": lambda: _vllm(facts),
+        "gpu": lambda: hardware.gpu(facts.device, wanted_by=_wants_gpu(facts)),
+        "driver": lambda: hardware.driver(needed(facts.device, "no GPU is here"), packages.cuda_of_torch()),
+        "model": lambda: models.model(given(facts.model)),
+        "hub": lambda: models.hub(models.hub_id(facts.model_path)),
+        "memory": lambda: _memory(facts),
+        "llm server": lambda: models.llm_server(facts.backends, facts.settings),
+        "redis": lambda: redis.redis(given(facts.redis)),
+        "redis eviction": lambda: redis.eviction(needed(facts.redis, "Redis does not answer")),
+        "redis persistence": lambda: redis.persistence(needed(facts.redis, "Redis does not answer")),
+        "chroma": lambda: store.chroma(facts.store),
+        "embedding model": lambda: _embedding_model(facts),
+        "index": lambda: _index(facts),
+        "disk": lambda: store.disk(store.read_disks(facts.folders)),
+    }
+
+
+def _python() -> Finding:
+    return packages.python(platform.python_version(), {name: packages.python_of(name) for name in ("vidask", "vllm")})
+
+
+def _packages(facts: Facts) -> Finding:
+    extras = ["worker", *(backend for backend in facts.backends if backend in ("ollama", "openai"))]
+    return packages.packages(packages.wanted(extras), facts.installed)
+
+
+def _vllm(facts: Facts) -> Finding:
+    backend = facts.backend_with_vllm
+    return packages.vllm(
+        facts.installed,
+        packages.vllm_range(),
+        needed_by=backend,
+        import_error=packages.import_vllm() if backend else None,
+    )
+
+
+def _wants_gpu(facts: Facts) -> str:
+    return hardware.wants_gpu(
+        facts.backend_with_vllm, facts.settings.embedding_device, vllm_for_cpus=packages.is_for_cpus(facts.installed)
+    )
+
+
+def _memory(facts: Facts) -> Finding:
+    model = needed(facts.model, "the model's files are not whole")
+    if packages.is_for_cpus(facts.installed):
+        msg = "the vllm that is installed computes on the CPU"
+        raise NotLookedAt(msg)
+    device = needed(facts.device, "no GPU is here")
+    return hardware.memory(model, facts.engine_arguments(model, device), device)
+
+
+def _embedding_model(facts: Facts) -> Finding:
+    settings = facts.settings
+    return models.embedding_model(settings.embedding_model, settings.embedding_device, facts.embedding_dimension)
+
+
+def _index(facts: Facts) -> Finding:
+    found = needed(facts.store, "Chroma could not be opened")
+    dimension = needed(facts.embedding_dimension, "the embedding model could not be loaded")
+    return store.index(found, facts.settings.embedding_model, dimension)
