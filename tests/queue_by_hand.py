@@ -13,11 +13,10 @@ from kombu.exceptions import OperationalError
 from vidask import keys
 from vidask.ledger import resolved
 from vidask.publishing import Publisher
-from worker.sweep import _lines
+from worker.sweep import lines
 
-_names = list(_lines())
 #: Of each line, the list in Redis that holds its messages.
-LISTS = dict(zip(_names[::2], _names[1::2], strict=True))
+LISTS = lines()
 #: What the scripts take for the time is what the test says.
 OWN_CLOCK = """
 local server = redis

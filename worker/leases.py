@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker.claims import Claim, Claims
+from worker.logs import fields
 from worker.sweep import Sweep
 
 log = get_logger(__name__)
@@ -58,6 +59,10 @@ class Leases:
     def _once(self) -> None:
         """Renewing comes first: after a Redis that was away no worker takes its own jobs for lost."""
         for claim in self._claims.renew():
-            log.warning("job %s was given to another worker: this one was silent for too long", claim.job_id)
+            log.warning(
+                "job %s was given to another worker: this one was silent for too long",
+                claim.job_id,
+                extra=fields(job_id=claim.job_id, kind=claim.kind, attempt=claim.attempt),
+            )
             self._on_lost(claim)
         self._sweep.run()

@@ -29,6 +29,7 @@ from vidask.models import (
     JobModel,
 )
 from vidask.validation import parse_json
+from worker import logs
 from worker.claims import Claim
 from worker.departure import leave, takes_no_more
 from worker.errors import GivenBack, Postponed
@@ -63,11 +64,13 @@ class JobTask(Task):
 
     def run(self, *positional: object, **payload: object) -> None:
         """Work on the job of this message, if it is ours to work on."""
+        logs.begin_job(cast("str", self.request.id), kind_of(self))
         self.request.update(ignore_result=True)  # also where the producer, plain Celery, wants Celery to store one
         claim = self._claim(payload)
         if claim is None:
             return
         self.request.update(claim=claim)
+        logs.note(attempt=claim.attempt)
         try:
             with self._services.probation.beside_no_other(claim):
                 self._work_on(claim, positional)
@@ -90,7 +93,7 @@ class JobTask(Task):
         claim: Claim | None = self.request.get("claim")
         if claim is not None and not isinstance(exc, VidaskError):
             name = type(exc).__name__
-            self._services.claims.finish(claim, _failed(f"internal error, {name}: {exc}", name))
+            self._finish(claim, _failed(f"internal error, {name}: {exc}", name))
 
     def _release(self, claim: Claim, *, crashed: bool = False, later: bool = False) -> None:
         """Where that fails, too, the lease ends by itself, and the sweep of some worker finds the job."""
@@ -100,22 +103,42 @@ class JobTask(Task):
             log.warning("job %s is left to its lease: Redis: %s", claim.job_id, error)
 
     def _work_on(self, claim: Claim, positional: tuple[object, ...]) -> None:
-        claims = self._services.claims
         try:
             if positional:
                 raise InvalidJob(f"{self.name}: {len(positional)} positional arguments; send keyword arguments only")
-            made = type(self).work(self._services, claim, parse_json(self.model, claim.payload))
+            job = parse_json(self.model, claim.payload)
+            logs.note(tenant=job.tenant)
+            made = type(self).work(self._services, claim, job)
         except (ModelDied, GivenBack):  # not the job's end, but this worker's with it
             raise
         except JobCancelled:
-            return  # who cancelled it has ended its row
+            self._note_end(claim, Outcome("cancelled"))  # who cancelled it has ended its row
         except JobExpired as error:
-            claims.finish(claim, Outcome("expired", error=str(error), error_type="JobExpired"))
+            self._finish(claim, Outcome("expired", error=str(error), error_type="JobExpired"))
         except VidaskError as error:
-            claims.finish(claim, _failed(str(error), type(error).__name__))
+            self._finish(claim, _failed(str(error), type(error).__name__))
             raise
         else:
-            claims.finish(claim, Outcome("succeeded", result=made.model_dump_json()), **self.cleared)
+            self._finish(claim, Outcome("succeeded", result=made.model_dump_json()), made, **self.cleared)
+
+    def _finish(self, claim: Claim, outcome: Outcome, made: BaseModel | None = None, **cleared: str) -> None:
+        """End a job. Where it is another worker's by now, that one says how it ended."""
+        if self._services.claims.finish(claim, outcome, **cleared):
+            self._note_end(claim, outcome, made)
+
+    def _note_end(self, claim: Claim, outcome: Outcome, made: BaseModel | None = None) -> None:
+        """Say how a job ended, once."""
+        seconds = round(claim.now_s() - claim.claimed_at_s, 6)
+        log.info(
+            "job %s: %s %s after %.3f s, queued %.3f s",
+            claim.job_id,
+            claim.kind,
+            f"{outcome.state} ({outcome.error_type})" if outcome.error_type else outcome.state,
+            seconds,
+            claim.queued_s,
+            extra=logs.fields(outcome=outcome.state, seconds=seconds, queued_s=round(claim.queued_s, 6)),
+        )
+        self._services.metrics.ended(claim.kind, outcome.state, queued_s=claim.queued_s, made=made)
 
     @property
     def _services(self) -> Services:

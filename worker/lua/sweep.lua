@@ -6,8 +6,9 @@
 --          is set aside, [5] what the keys of rows begin with, [6] and those of lines, [7] seconds after which a message can be lost,
 --          [8] the queue for those sent again, then for each line: its name, and its list of messages
 --
--- Returns {ids to send a message for, ids to set aside with the attempt of each in turn, ids that have expired}. To be harmless when
--- the caller dies with the reply, each is found again by a later call, if it was not done.
+-- Returns {ids to send a message for, ids to set aside with the attempt of each in turn, ids that have expired, how many of the first
+-- had a worker that is gone}. To be harmless when the caller dies with the reply, each is found again by a later call, if it was not
+-- done.
 
 local leases, deadlines, claimed, swept = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lease, life, most, patience = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[7])
@@ -50,6 +51,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0,
         wait_again(id, line or (kind == 'ask' and '/0' or '/9'))
     end
 end
+local recovered = #send
 
 -- A line is taken in its order: whoever was sent before the newest one that was claimed, and still waits, waits for nothing. So does
 -- whoever waits in an empty line. Those that are sent again may have been sent before others, and go by the time alone.
@@ -83,4 +85,4 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', now, 'LIMIT',
     end
 end
 
-return {send, set_aside, expired}
+return {send, set_aside, expired, recovered}
