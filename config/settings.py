@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -17,12 +17,14 @@ from vidask.validation import describe
 
 OLLAMA_URL = "http://127.0.0.1:11434"
 
-_SERVED = ("ollama", "openai")
 #: `hf_token` is one; `max_num_batched_tokens` is none.
 _SECRETS = re.compile(r"token$|key$|secret|password")
 
 
-Backend = Literal["extractive", "vllm", "ollama", "openai"]
+Backend = Literal["extractive", "vllm", "langchain-vllm", "ollama", "openai"]
+#: Those whose model this process holds, and those whose model is at a server.
+HELD: tuple[Backend, ...] = ("vllm", "langchain-vllm")
+SERVED: tuple[Backend, ...] = ("ollama", "openai")
 
 
 class Settings(BaseSettings):
@@ -43,7 +45,8 @@ class Settings(BaseSettings):
         trust_remote_code: whether the model's folder may bring Python code that is run.
         gpu_profile: the values that `engine_config` leaves open, by the memory of the card; `auto` looks at the card.
         llm_backend: `vllm` in this process, `ollama`, `openai` (any compatible server), or `extractive`, which quotes the best
-            sentences without a model; by default `vllm` where there is a `model_path`.
+            sentences without a model; by default `vllm` where there is a `model_path`. `langchain-vllm` is vLLM as the older guides
+            have it. Several, with commas between them, are asked in their order: the next one answers where one is not there.
         llm_model: the model's name at `ollama` or `openai`.
         llm_url: where that server is; Ollama's own address by default.
         llm_api_key: what that server asks for, if anything.
@@ -52,6 +55,9 @@ class Settings(BaseSettings):
         lease_s: how long a worker may be silent before its jobs are given to others, seconds; the same for all workers.
         grace_s: how long a worker that is told to stop goes on with the jobs it has, seconds; then it gives them back.
         log_level: of the worker's own log.
+        log_format: `text`, or `json`, one object a line.
+        metrics_port: where the worker shows its metrics to Prometheus; without one it opens no port.
+        metrics_host: the address that this port is opened on.
     """
 
     model_config = SettingsConfigDict(
@@ -76,7 +82,7 @@ class Settings(BaseSettings):
     trust_remote_code: bool = False
     gpu_profile: Literal["auto", "80gb", "40gb", "24gb", "20gb", "16gb"] = "auto"
     # From here on the order counts: each is checked against those above it.
-    llm_backend: Annotated[Backend, Field(validate_default=True)] = cast("Backend", None)
+    llm_backend: Annotated[str, Field(validate_default=True)] = cast("str", None)
     llm_model: Annotated[str | None, Field(validate_default=True)] = None
     llm_url: Annotated[str | None, Field(validate_default=True)] = None
     llm_api_key: SecretStr | None = None
@@ -85,6 +91,9 @@ class Settings(BaseSettings):
     lease_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 25.0
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    metrics_port: Annotated[int | None, Field(ge=1, le=65_535)] = None
+    metrics_host: str = "127.0.0.1"
 
     @field_validator("redis_url")
     @classmethod
@@ -111,24 +120,41 @@ class Settings(BaseSettings):
 
     @field_validator("llm_backend")
     @classmethod
-    def _has_its_model(cls, backend: str, info: ValidationInfo) -> str:
-        if backend == "vllm" and not info.data.get("model_path"):
-            msg = "'vllm' needs a model; set VLLM_MODEL_PATH to a folder or a hub id"
+    def _are_backends(cls, said: str) -> str:
+        names, known = _names(said), get_args(Backend)
+        for name in names:
+            if name not in known:
+                raise InvalidSettings(f"{name!r} is not one of {', '.join(map(repr, known))}")
+            if names.count(name) > 1:
+                raise InvalidSettings(f"{said!r} names {name!r} {names.count(name)} times; name each once")
+        if "extractive" in names[:-1]:
+            msg = f"{said!r}: 'extractive' always answers, so what stands behind it never would; put it last"
             raise InvalidSettings(msg)
-        return backend
+        if set(SERVED) <= set(names):
+            msg = f"{said!r}: 'ollama' and 'openai' would share VIDASK_LLM_URL and VIDASK_LLM_MODEL; name one of them"
+            raise InvalidSettings(msg)
+        return ",".join(names)
+
+    @field_validator("llm_backend")
+    @classmethod
+    def _have_their_model(cls, said: str, info: ValidationInfo) -> str:
+        held = _first(said, HELD)
+        if held and not info.data.get("model_path"):
+            raise InvalidSettings(f"{held!r} needs a model; set VLLM_MODEL_PATH to a folder or a hub id")
+        return said
 
     @field_validator("llm_model")
     @classmethod
     def _is_named(cls, model: str | None, info: ValidationInfo) -> str | None:
-        backend = info.data.get("llm_backend")
-        if backend in _SERVED and not model:
+        backend = _first(info.data.get("llm_backend", ""), SERVED)
+        if backend and not model:
             raise InvalidSettings(f"is missing; llm_backend {backend!r} needs the model's name at that server")
         return model
 
     @field_validator("llm_url")
     @classmethod
     def _is_reachable_by_http(cls, url: str | None, info: ValidationInfo) -> str | None:
-        backend = info.data.get("llm_backend")
+        backend = _first(info.data.get("llm_backend", ""), SERVED)
         if backend == "openai" and not url:
             msg = "is missing; llm_backend 'openai' needs the server's address, like http://host:8000/v1"
             raise InvalidSettings(msg)
@@ -137,6 +163,11 @@ class Settings(BaseSettings):
                 f"{redacted(url)!r} is not an address; write http://HOST:PORT, and for 'openai' /v1 after it"
             )
         return url or (OLLAMA_URL if backend == "ollama" else None)
+
+    @property
+    def llm_backends(self) -> tuple[Backend, ...]:
+        """`llm_backend`, one by one: who answers first, and who does where that one is not there."""
+        return cast("tuple[Backend, ...]", tuple(_names(self.llm_backend)))
 
     @classmethod
     def settings_customise_sources(
@@ -169,6 +200,15 @@ class Settings(BaseSettings):
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{name}={_shown(name, value)!r}' for name, value in self)})"
+
+
+def _names(said: str) -> list[str]:
+    return [name.strip() for name in said.split(",")]
+
+
+def _first(said: str, kind: tuple[Backend, ...]) -> str | None:
+    """The first of these backends that the setting names."""
+    return next((name for name in _names(said) if name in kind), None)
 
 
 def _shown(name: str, value: object) -> object:

@@ -138,7 +138,7 @@ class AnswerChain(Runnable[AskJob, Answer]):
                 completion_tokens=rewritten.usage.completion_tokens + response.usage.completion_tokens,
             ),
             timings_s=took.seconds,
-            model=_name(self._llm),
+            model=name_of(self._llm),
         )
 
 
@@ -154,5 +154,6 @@ def _limits(job: AskJob) -> dict[str, Any]:
     return job.model_dump(include={"tenant", "video_ids", "start_s", "end_s", "top_k"})
 
 
-def _name(llm: BaseChatModel) -> str:
+def name_of(llm: BaseChatModel) -> str:
+    """What an answer says in `model`."""
     return str(getattr(llm, "model_name", None) or llm._llm_type)  # noqa: SLF001  LangChain's name for its kind of model

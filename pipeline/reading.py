@@ -30,6 +30,9 @@ class Reader(Protocol):
     def write(self, text: str) -> None:
         """Take the next piece of the text; does not wait."""
 
+    def start_over(self) -> None:
+        """Forget the text so far, if there is any: another one comes."""
+
 
 class Filter(Protocol):
     """Changes a text on its way, piece by piece."""

@@ -27,7 +27,7 @@ class StreamEvent:
 
     Attributes:
         id: to go on behind this event, after a lost connection or in another process.
-        kind: `text`, or `restart`: a worker died, so the job was started again and all text before is void.
+        kind: `text`, or `restart`: a worker died, or another model goes on: the answer is written anew and all text before is void.
         text: what is to be appended to the text so far; empty at a restart.
     """
 

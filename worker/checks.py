@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
+from pipeline.chain import name_of
 from pipeline.llm.sampling import sampling_arguments
 from pipeline.prompts import answer_messages
 from pipeline.store import ChromaStore
@@ -36,6 +38,7 @@ def checks_of(services: Services, controller: Any) -> list[Check]:
     return [
         Check("queue", lambda: _takes_jobs(controller), limit_s=2 * _POLL_LIMIT_S),
         Check("engine", lambda: _answers(services.llm), limit_s=20.0),
+        *(Check(f"fallback {name_of(llm)}", partial(_answers, llm), limit_s=20.0) for llm in services.fallbacks),
         Check("embeddings", lambda: _embeds(services.embeddings), limit_s=10.0),
         Check("store", lambda: _finds(services.store), limit_s=10.0),
     ]

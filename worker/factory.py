@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
-import logging.config
 import math
 import os
 import signal
@@ -26,6 +24,7 @@ from worker.checks import checks_of
 from worker.controls import Controls
 from worker.departure import take_no_more
 from worker.health import Health
+from worker.logs import set_up_logging, write_json_alone
 from worker.revoking import on_revoked
 from worker.services import Services
 from worker.tasks import TASKS
@@ -54,7 +53,9 @@ def create_app(settings: Settings, open_services: OpenServices) -> WorkerApp:
     app.steps["worker"].add(StartServices)
     for task in TASKS:
         app.register_task(task())
-    signals.setup_logging.connect(lambda **_: _set_up_logging(settings), weak=False)
+    signals.setup_logging.connect(lambda **_: set_up_logging(settings), weak=False)
+    if settings.log_format == "json":
+        signals.celeryd_init.connect(lambda instance, **_: write_json_alone(instance, settings), weak=False)
     signals.task_revoked.connect(on_revoked, weak=False)
     return app
 
@@ -82,7 +83,7 @@ def _concurrency(settings: Settings) -> int:
     """Jobs in flight. An engine is kept full by more than it answers at once, because the others retrieve meanwhile."""
     if settings.concurrency is not None:
         return settings.concurrency
-    return math.ceil(_ENGINES_SHARE * max_num_seqs(settings)) if settings.llm_backend == "vllm" else _USUAL_CONCURRENCY
+    return math.ceil(_ENGINES_SHARE * max_num_seqs(settings)) if "vllm" in settings.llm_backends else _USUAL_CONCURRENCY
 
 
 class StartServices(bootsteps.StartStopStep):
@@ -154,24 +155,3 @@ def _leave_what_is_there_to_itself() -> None:
 
 def _leave_at_once(**_: object) -> None:
     os._exit(128 + signal.SIGTERM)
-
-
-def _set_up_logging(settings: Settings) -> None:
-    """Celery's own set-up would need `--loglevel`."""
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-            "root": {"handlers": ["stderr"], "level": "WARNING"},
-            "loggers": {
-                "celery.worker": {"level": settings.log_level},
-                "celery.worker.consumer.consumer": {"level": "ERROR"},  # `worker.consumer` says it in a line
-                "celery.app.trace": {"level": "ERROR"},  # a job that goes back to the queue is no stack trace's matter
-                "celery.worker.strategy": {"level": "WARNING"},  # its line a job says no more than the job's row
-                "pipeline": {"level": settings.log_level},
-                "worker": {"level": settings.log_level},
-            },
-        }
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -17,8 +17,10 @@ from pipeline.chain import AnswerChain
 from pipeline.chroma import open_chroma
 from pipeline.embedding_process import EmbeddingProcess
 from pipeline.embeddings import GatheredEmbeddings
+from pipeline.failover import FailoverChain
 from pipeline.kept_pictures import KeptPictures
-from pipeline.llm import open_llm
+from pipeline.llm import open_llms
+from pipeline.llm.vision import first_that_sees
 from pipeline.loop import EventLoopThread
 from pipeline.picture_readers import PictureReaders
 from pipeline.retriever import VideoRetriever
@@ -36,6 +38,7 @@ from worker.departure import leave
 from worker.fetching import Fetching
 from worker.frames import FramesIndexing
 from worker.leases import Leases
+from worker.metrics import NO_METRICS, Metrics, open_metrics
 from worker.probation import Probation
 from worker.running import Running
 from worker.streams import Streams
@@ -53,10 +56,13 @@ class Services:
     embeddings: Embeddings
     store: ChromaStore
     llm: BaseChatModel
+    #: Those that answer where `llm` does not.
+    fallbacks: tuple[BaseChatModel, ...]
     answers: Answers
     frames: FramesIndexing
     pictures: KeptPictures
     running: Running
+    metrics: Metrics = NO_METRICS
     probation: Probation = field(default_factory=Probation)
 
     def give_back(self) -> None:
@@ -77,6 +83,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
     """
     ledger = open_ledger(settings)
     with ExitStack() as stack:
+        metrics = stack.enter_context(open_metrics(settings, ledger.redis))
         store = ChromaStore(stack.enter_context(open_chroma(settings)), embedding_model=settings.embedding_model)
         model = stack.enter_context(
             closing(EmbeddingProcess(settings.embedding_model, device=settings.embedding_device))
@@ -84,22 +91,26 @@ def open_services(settings: Settings) -> Iterator[Services]:
         pictures = KeptPictures(settings.pictures_path)
         readers = stack.enter_context(closing(PictureReaders()))
         loop = stack.enter_context(closing(EventLoopThread("answers")))
-        llm = stack.enter_context(open_llm(settings, loop, on_death=leave))
+        llms = stack.enter_context(open_llms(settings, loop, on_death=leave))
         model.wait_ready()
         embeddings = stack.enter_context(closing(GatheredEmbeddings(model)))
         embeddings.embed_query("The first text takes longest; no question should wait for it.")
-        chain = AnswerChain(llm, VideoRetriever(embeddings=embeddings, store=store), readers=readers, pictures=pictures)
+        retriever = VideoRetriever(embeddings=embeddings, store=store)
+        chains = {name: AnswerChain(llm, retriever, pictures, readers) for name, llm in llms.items()}
+        llm, *fallbacks = llms.values()
         yield stack.enter_context(
             services_around(
-                chain,
+                FailoverChain(chains) if fallbacks else chains[settings.llm_backends[0]],
                 loop,
                 ledger,
                 settings,
                 embeddings=embeddings,
                 store=store,
                 llm=llm,
+                fallbacks=fallbacks,
                 readers=readers,
                 pictures=pictures,
+                metrics=metrics,
             )
         )
 
@@ -114,8 +125,10 @@ def services_around(
     embeddings: Embeddings,
     store: ChromaStore,
     llm: BaseChatModel,
+    fallbacks: Sequence[BaseChatModel] = (),
     readers: PictureReader,
     pictures: KeptPictures,
+    metrics: Metrics = NO_METRICS,
 ) -> Iterator[Services]:
     """What stands between a chain and Redis, the same for every chain; the rest is handed on to those that want it."""
     running, videos = Running(loop), Videos(ledger.redis)
@@ -126,15 +139,16 @@ def services_around(
         ledger,
         videos,
         readers=readers,
-        llm=llm,
+        llm=first_that_sees([llm, *fallbacks]),
         embeddings=embeddings,
         store=store,
         pictures=pictures,
     )
     with (
         _open_streams(loop, ledger, running) as streams,
-        _open_claims(settings, ledger, running) as claims,
+        _open_claims(settings, ledger, running, metrics) as claims,
     ):
+        metrics.watch(claims, [llm, *fallbacks])
         yield Services(
             ledger=ledger,
             claims=claims,
@@ -142,10 +156,12 @@ def services_around(
             embeddings=embeddings,
             store=store,
             llm=llm,
+            fallbacks=tuple(fallbacks),
             answers=Answers(chain, running, streams, fetching),
             frames=frames,
             pictures=pictures,
             running=running,
+            metrics=metrics,
         )
 
 
@@ -170,11 +186,11 @@ def _open_streams(loop: EventLoopThread, ledger: Ledger, running: Running) -> It
 
 
 @contextmanager
-def _open_claims(settings: Settings, ledger: Ledger, running: Running) -> Iterator[Claims]:
+def _open_claims(settings: Settings, ledger: Ledger, running: Running, metrics: Metrics) -> Iterator[Claims]:
     """The jobs that the worker holds, with what keeps their leases and looks for what others have lost."""
     with closing(Publisher(settings.redis_url)) as publisher:
         claims = Claims(ledger, publisher, lease_s=settings.lease_s)
-        sweep = Sweep(ledger, publisher, lease_s=settings.lease_s)
+        sweep = Sweep(ledger, publisher, lease_s=settings.lease_s, metrics=metrics)
         leases = Leases(
             claims,
             sweep,

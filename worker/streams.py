@@ -19,6 +19,8 @@ Part = tuple["JobStream", tuple[int, int, str]]
 
 log = get_logger(__name__)
 
+#: In the place of how many characters Redis holds: what it holds is void.
+VOID = -1
 #: Between one writing and the next: all that all jobs have written meanwhile goes in one round trip.
 PAUSE_S = 0.05
 #: Ids that were asked for before their jobs were opened here, and those of other workers' jobs; the claim is a moment before.
@@ -39,9 +41,10 @@ class JobStream:
         self.sending = threading.Lock()
         self._streams = streams
         self._tell: Callable[[], object] | None = None
-        self._new: deque[str] = deque()
+        self._new: deque[str | None] = deque()  # None where the text starts over
         self._text = ""
         self._sent = 0
+        self._written = False
 
     def when_wanted(self, tell: Callable[[], object] | None) -> None:
         """Have this called, on the loop of the streams, when somebody begins to read; None takes that back. From the loop alone."""
@@ -49,9 +52,14 @@ class JobStream:
 
     def write(self, text: str) -> None:
         """Append text; it is sent soon, by another thread."""
-        self._new.append(text)
-        if self.wanted:
-            self._streams.changed(self)
+        self._written = True
+        self._append(text)
+
+    def start_over(self) -> None:
+        """Have readers drop the text so far, by another model than the one that goes on."""
+        if self._written:
+            self._written = False
+            self._append(None)
 
     def close(self) -> None:
         """Send what is left, in one round trip, and forget the job. To be called before the row ends, not from the loop."""
@@ -63,14 +71,21 @@ class JobStream:
         self._streams.loop.call_soon_threadsafe(self._wake)
         self._streams.changed(self)
 
+    def _append(self, text: str | None) -> None:
+        self._new.append(text)
+        if self.wanted:
+            self._streams.changed(self)
+
     def _wake(self) -> None:
         if self._tell is not None:
             self._tell()
 
     def unsent(self) -> tuple[int, int, str]:
-        """How many characters Redis holds, how many there are with what it lacks, and that."""
-        self._text += "".join(self._new.popleft() for _ in range(len(self._new)))
-        return self._sent, len(self._text), self._text[self._sent :]
+        """How many characters Redis holds, or `VOID`; how many there are with what it lacks; and that."""
+        for _ in range(len(self._new)):
+            text = self._new.popleft()
+            self._text, self._sent = ("", VOID) if text is None else (self._text + text, self._sent)
+        return self._sent, len(self._text), self._text[max(self._sent, 0) :]
 
     def note(self, held: int) -> None:
         """Redis holds that many characters; below 0 the job is not this worker's any more, and nothing is sent again."""
@@ -165,7 +180,7 @@ class Streams:
     def _send(self, streams: Sequence[JobStream]) -> None:
         """One round trip for all, two where Redis holds another part of a text than was thought."""
         for _ in range(2):
-            parts = [(stream, part) for stream in streams if (part := stream.unsent())[2]]
+            parts = [(stream, part) for stream in streams if (part := stream.unsent())[2] or part[0] == VOID]
             if not parts:
                 return
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from langchain_community.llms import VLLM  # pyright: ignore[reportMissingImports]  only where it is measured
+from langchain_community.llms import VLLM
 
 from benchmarks.engine.baseline import TASK, Baseline, plain_app
 from benchmarks.engine.options import Options

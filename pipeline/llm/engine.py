@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -24,10 +23,10 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from pipeline.llm.admission import Admission, Displaced
-from pipeline.llm.engine_process import MARK
+from pipeline.llm.engine_process import mark_processes
 from pipeline.llm.engine_stats import EngineStats, recorder
 from pipeline.loop import EventLoopThread
-from vidask.errors import InvalidJob, ModelDied, ModelUnavailable, one_line
+from vidask.errors import InvalidJob, ModelDied, ModelUnavailable, VidaskError, one_line
 
 ChatMessage = Mapping[str, Any]
 
@@ -54,11 +53,12 @@ class Engine:
     Args:
         args: the engine's arguments; `pipeline.llm.engine_arguments` makes them of the settings.
         loop: stays open as long as the engine.
-        on_death: called with a sentence, on the loop, when the engine's process has ended though nobody closed it.
+        on_death: called with a sentence, on the loop, when the engine's process has ended though nobody closed it. None where
+            other models answer in its place: its death is `ModelUnavailable` then, and ends nobody else.
     """
 
     def __init__(
-        self, args: AsyncEngineArgs, loop: EventLoopThread, *, on_death: Callable[[str], object] = lambda _: None
+        self, args: AsyncEngineArgs, loop: EventLoopThread, *, on_death: Callable[[str], object] | None = lambda _: None
     ) -> None:
         self.loop = loop
         self.stats = EngineStats()
@@ -92,17 +92,17 @@ class Engine:
         Raises:
             InvalidJob: the prompt does not fit, or a sampling value is out of range.
             ModelDied: the engine is gone, and this process cannot bring it back.
-            ModelUnavailable: this request failed; others go on.
+            ModelUnavailable: this request failed, and others go on; or the engine is gone, and other models answer.
         """
         kind = RequestOutputKind.DELTA if deltas else RequestOutputKind.FINAL_ONLY
-        with _our_errors():
+        with self._our_errors():
             params = SamplingParams.from_optional(**{**self._default_sampling, **sampling, "output_kind": kind})
             prompt = await self._render(messages)
         while True:
             unique = f"{request_id}-{uuid4().hex[:8]}"
             try:
                 async with self._admission.place(priority, displaceable=not deltas):
-                    with self._asking(), _our_errors():
+                    with self._asking(), self._our_errors():
                         async with aclosing(self._llm.generate(prompt, params, unique, priority=priority)) as outputs:
                             async for output in outputs:
                                 yield output
@@ -115,8 +115,8 @@ class Engine:
         return self._llm.renderer.get_tokenizer().decode(token_ids, skip_special_tokens=True)
 
     async def check_health(self) -> None:
-        """Raise `ModelDied` where the engine's process is gone."""
-        with _our_errors():
+        """Raise `ModelDied` where the engine's process is gone, or what stands for it."""
+        with self._our_errors():
             await self._llm.check_health()
 
     def close(self) -> None:
@@ -133,8 +133,7 @@ class Engine:
 
     async def _make(self, args: AsyncEngineArgs) -> AsyncLLM:
         """On the loop, because vLLM ties its sockets to the loop it finds."""
-        os.environ[MARK] = "1"
-        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # CUDA and threads do not survive a fork
+        mark_processes()
         args.disable_log_stats = True  # vLLM's own loggers; ours counts
         return AsyncLLM.from_engine_args(args, stat_loggers=[recorder(self.stats)])
 
@@ -173,7 +172,7 @@ class Engine:
             yield
         except asyncio.CancelledError:
             if self._llm.errored:
-                raise ModelDied(DIED) from None
+                raise self._died() from None
             raise
         finally:
             self._tasks.discard(task)
@@ -186,9 +185,22 @@ class Engine:
             if time.monotonic() - said_at > _SAY_S and self.stats.prompt_tokens != said:
                 log.info("engine: %s", self.stats)
                 said, said_at = self.stats.prompt_tokens, time.monotonic()
-        self._on_death(DIED)
+        if self._on_death:
+            self._on_death(DIED)
         for task in self._tasks:
             task.cancel()
+
+    @contextmanager
+    def _our_errors(self) -> Generator[None]:
+        """Whatever else comes out is a bug."""
+        try:
+            with request_errors():
+                yield
+        except EngineDeadError as error:
+            raise self._died() from error
+
+    def _died(self) -> VidaskError:
+        return ModelDied(DIED) if self._on_death else gone()
 
     async def _shut_down(self) -> None:
         """On the loop itself, and so before vLLM's own tasks there see the engine's end and take it for its death."""
@@ -202,13 +214,16 @@ def _parts(messages: Sequence[ChatMessage]) -> Iterator[Mapping[str, Any]]:
         yield from [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
+def gone() -> ModelUnavailable:
+    """The death of an engine that other models answer for."""
+    return ModelUnavailable(f"{DIED}; start the worker anew to have it back", passes=False)
+
+
 @contextmanager
-def _our_errors() -> Generator[None]:
-    """The most specific first. Whatever else comes out is a bug."""
+def request_errors() -> Generator[None]:
+    """What vLLM raises because of one request, as ours, the most specific first; `EngineDeadError` is about all, and left alone."""
     try:
         yield
-    except EngineDeadError as error:
-        raise ModelDied(DIED) from error
     except EngineGenerateError as error:
         raise ModelUnavailable(f"the engine failed this request ({one_line(error.__cause__ or error)})") from error
     except (VLLMValidationError, ValueError) as error:

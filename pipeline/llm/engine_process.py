@@ -15,6 +15,12 @@ from pipeline.children import end_with_parent, leave_process_group
 MARK = "VIDASK_ENGINE"
 
 
+def mark_processes() -> None:
+    """To be called in the worker before it makes an engine."""
+    os.environ[MARK] = "1"
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # CUDA and threads do not survive a fork
+
+
 def bind_to_worker() -> None:
     """Leave the worker's process group, and end when the worker ends. Does nothing in the worker itself."""
     if MARK in os.environ and multiprocessing.parent_process() is not None:

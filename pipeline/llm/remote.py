@@ -6,8 +6,7 @@ line and does not fail every job.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -15,6 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
 from config import Settings
+from pipeline.llm.packages import needs
 from pipeline.llm.remote_errors import bearer
 from vidask.connection import redacted
 from vidask.errors import InvalidSettings
@@ -23,43 +23,39 @@ _LOOK_UP_S = 10.0
 _SHOWN_MODELS = 10
 
 
-def load_ollama(settings: Settings) -> BaseChatModel:
-    """The chat model that `llm_model` names at the Ollama server `llm_url`.
+def load_ollama(settings: Settings, *, look_up: bool = True) -> BaseChatModel:
+    """The chat model that `llm_model` names at the Ollama server `llm_url`; to `look_up` is to make sure that it is there.
 
     Raises:
         InvalidSettings: langchain-ollama is not installed, no Ollama answers there, or it has no such model.
     """
-    with _package("langchain-ollama"):
+    with needs("langchain-ollama"):
         from pipeline.llm.ollama import OllamaChatModel, listed  # noqa: PLC0415
     url, model = _server(settings)
-    names = _look_up(f"{url}/api/tags", "Ollama", listed, api_key=settings.llm_api_key)
-    if model not in names and f"{model}:latest" not in names:
-        raise InvalidSettings(f"{_no_such_model(url, model, names)}; run: ollama pull {model}")
+    if look_up:
+        names = _look_up(f"{url}/api/tags", "Ollama", listed, api_key=settings.llm_api_key)
+        if model not in names and f"{model}:latest" not in names:
+            raise InvalidSettings(f"{_no_such_model(url, model, names)}; run: ollama pull {model}")
     return OllamaChatModel.at(url, model, api_key=settings.llm_api_key, takes_images=bool(settings.llm_vision))
 
 
-def load_openai(settings: Settings) -> BaseChatModel:
+def load_openai(settings: Settings, *, look_up: bool = True) -> BaseChatModel:
     """The chat model that `llm_model` names at the OpenAI-compatible server `llm_url`, which mostly ends in `/v1`.
+
+    `look_up` is as above.
 
     Raises:
         InvalidSettings: langchain-openai is not installed, no such server answers there, or it has no such model.
     """
-    with _package("langchain-openai"):
+    with needs("langchain-openai"):
         from pipeline.llm.openai import NO_KEY, OpenAIChatModel, listed  # noqa: PLC0415
     url, model = _server(settings)
     api_key = settings.llm_api_key or SecretStr(NO_KEY)
-    names = _look_up(f"{url}/models", "OpenAI-compatible server", listed, api_key=api_key)
-    if model not in names:
-        raise InvalidSettings(f"{_no_such_model(url, model, names)}; set VIDASK_LLM_MODEL to one of them")
+    if look_up:
+        names = _look_up(f"{url}/models", "OpenAI-compatible server", listed, api_key=api_key)
+        if model not in names:
+            raise InvalidSettings(f"{_no_such_model(url, model, names)}; set VIDASK_LLM_MODEL to one of them")
     return OpenAIChatModel.at(url, model, api_key=api_key, takes_images=bool(settings.llm_vision))
-
-
-@contextmanager
-def _package(name: str) -> Generator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise InvalidSettings(f"{name} is not installed (no module {error.name}); run: pip install {name}") from None
 
 
 def _server(settings: Settings) -> tuple[str, str]:

@@ -13,7 +13,7 @@ def sampling_arguments(llm: BaseChatModel, sampling: Sampling) -> dict[str, Any]
     """What to hand to `llm.invoke` beside the messages. A model that is not known here decodes as it was set up to."""
     given = sampling.model_dump(exclude_none=True)
     match llm._llm_type:  # noqa: SLF001  LangChain's name for its kind of model
-        case "vllm" | "openai-chat":
+        case "vllm" | "langchain-vllm" | "openai-chat":
             return given
         case "chat-ollama":
             return {

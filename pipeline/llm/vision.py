@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from langchain_core.language_models import BaseChatModel
 
 
@@ -12,3 +14,8 @@ def takes_images(llm: BaseChatModel) -> bool:
     nothing counts as blind.
     """
     return bool(getattr(llm, "takes_images", False))
+
+
+def first_that_sees(llms: Sequence[BaseChatModel]) -> BaseChatModel:
+    """The model that describes frames: no blind one in its place, which would index them without captions for good."""
+    return next((llm for llm in llms if takes_images(llm)), llms[0])

@@ -17,14 +17,14 @@ from vidask.errors import InvalidSettings
 
 @contextmanager
 def open_vllm(
-    settings: Settings, loop: EventLoopThread, *, on_death: Callable[[str], object]
+    settings: Settings, loop: EventLoopThread, *, on_death: Callable[[str], object] | None
 ) -> Generator[VLLMChatModel]:
     """The chat model, for as long as the block lasts; see `pipeline.llm.open_llm`."""
     args = build_engine_args(settings)
     with start_errors(settings):
         engine = Engine(args, loop, on_death=on_death)
     with engine:
-        name = _name(args.model)
+        name = shown_name(args.model)
         yield VLLMChatModel(engine=engine, model_name=name, takes_images=_takes_images(settings, engine, name))
 
 
@@ -35,6 +35,6 @@ def _takes_images(settings: Settings, engine: Engine, name: str) -> bool:
     return engine.takes_images and settings.llm_vision is not False
 
 
-def _name(model: str) -> str:
-    """A hub id as it is; of a folder, which tells nobody else anything, the last part."""
+def shown_name(model: str) -> str:
+    """What a model is called in answers: a hub id as it is; of a folder, which tells nobody else anything, the last part."""
     return Path(model).resolve().name if Path(model).exists() else model

@@ -50,7 +50,11 @@ class _Channel:
 
 def _worker(channel: _Channel | None = None, **parts: object) -> dict[str, Check]:
     """The checks of a worker that is well but for what is given."""
-    usual = {"llm": FakeListChatModel(responses=["Yes."]), "embeddings": DeterministicFakeEmbedding(size=4)}
+    usual = {
+        "llm": FakeListChatModel(responses=["Yes."]),
+        "fallbacks": (),
+        "embeddings": DeterministicFakeEmbedding(size=4),
+    }
     services: Any = SimpleNamespace(**{**usual, "store": _Store(), **parts})
     consumer = SimpleNamespace(task_consumer=SimpleNamespace(channel=channel or _Channel()))
     return {check.name: check for check in checks_of(services, SimpleNamespace(consumer=consumer))}

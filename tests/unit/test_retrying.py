@@ -193,6 +193,9 @@ class Reader:
     def write(self, text: str) -> None:
         self.text.append(text)
 
+    def start_over(self) -> None:
+        self.text.clear()
+
 
 @pytest.fixture
 def _quick_model(monkeypatch: pytest.MonkeyPatch) -> None:

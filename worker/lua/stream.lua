@@ -3,7 +3,7 @@
 -- KEYS     for each job: its row, a hash, and its stream
 -- ARGV     [1] life of a stream from now on in milliseconds, [2] how many entries it keeps at least, then for each job:
 --          the attempt that writes, how many characters of it the stream holds as far as the writer knows (at), how many with
---          these (upto), and these
+--          these (upto), and these. Where `at` is -1, the attempt starts over: an entry at 0 tells readers so, also a second time
 --
 -- Returns for each job how many characters of that attempt the stream holds now. That is `upto`, or, where the writer was wrong
 -- (this call is a repeated one, or the stream is gone), what there is, and nothing is written. It is -1 where the job is not
@@ -23,7 +23,9 @@ local function append(row, stream, attempt, at, upto, text)
         return -1
     end
     local there = held(stream, attempt)
-    if there ~= tonumber(at) then
+    if at == '-1' then
+        at = '0'
+    elseif there ~= tonumber(at) then
         return there
     end
     redis.call('XADD', stream, 'MAXLEN', '~', ARGV[2], '*', 'attempt', attempt, 'at', at, 'upto', upto, 'text', text)
