@@ -13,11 +13,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.engine.slides import IMPORTED, frames
+from benchmarks.engine.system import percentile
+from benchmarks.engine.tasks import wait_until
 from benchmarks.figures import Figure, ratio
-from benchmarks.search import LECTURES, jobs_of_the_lectures
-from vidask import Client, Frame, read_subtitles
+from benchmarks.search import jobs_of_the_lectures, queue_with_the_lectures
+from vidask import Client, Frame
 from vidask.models import AskJob
-from worker.embedded import redis_server, worker_process
 
 _ROUNDS = 5
 _PEOPLE = 4
@@ -27,12 +28,7 @@ def figures() -> Iterator[Figure]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vidask-bench-")))
         pictures, jobs = frames(folder / "slides", IMPORTED), jobs_of_the_lectures()
-        url = stack.enter_context(redis_server(folder / "redis"))
-        env = {"VIDASK_CHROMA_PATH": str(folder / "chroma")}
-        stack.enter_context(worker_process(url, env=env, log=folder / "worker.log"))
-        client = stack.enter_context(Client(url))
-        for path in sorted(LECTURES.iterdir()):
-            client.index_transcript(path.stem, text=read_subtitles(path)).result(timeout_s=120)
+        client = queue_with_the_lectures(stack, folder)
         _p95_s(client, jobs)  # warm
         ratios = []
         for _ in range(_ROUNDS):
@@ -43,8 +39,7 @@ def figures() -> Iterator[Figure]:
 
 def _p95_beside_s(client: Client, jobs: Sequence[AskJob], pictures: Sequence[Frame]) -> float:
     job = client.index_frames("import", pictures)
-    while not job.progress().done:
-        time.sleep(0.1)
+    wait_until(lambda: job.progress().done > 0, "no frame of the import is done")
     p95_s = _p95_s(client, jobs)
     job.cancel()
     return p95_s
@@ -58,4 +53,4 @@ def _p95_s(client: Client, jobs: Sequence[AskJob]) -> float:
 
     with ThreadPoolExecutor(_PEOPLE) as people:
         taken_s = sorted(people.map(answered_s, jobs))
-    return taken_s[int(len(taken_s) * 0.95)]
+    return percentile(taken_s, 95)

@@ -37,7 +37,7 @@ def figures() -> Iterator[Figure]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vidask-bench-")))
         chain = _loop(stack, folder)
-        client = _queue(stack, folder)
+        client = queue_with_the_lectures(stack, folder)
         jobs = jobs_of_the_lectures()
         _ask_all(client, jobs)  # warm
         ratios = []
@@ -58,7 +58,8 @@ def _loop(stack: ExitStack, folder: Path) -> Runnable[AskJob, Answer]:
     return AnswerChain(ExtractiveChatModel(), VideoRetriever(embeddings=embeddings, store=store))
 
 
-def _queue(stack: ExitStack, folder: Path) -> Client:
+def queue_with_the_lectures(stack: ExitStack, folder: Path) -> Client:
+    """A producer whose worker has indexed what the lectures say."""
     url = stack.enter_context(redis_server(folder / "redis"))
     env = {"VIDASK_CHROMA_PATH": str(folder / "queue")}
     stack.enter_context(worker_process(url, env=env, log=folder / "worker.log"))

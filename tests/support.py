@@ -1,6 +1,9 @@
 """What several tests need."""
 
 import gc
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +29,13 @@ So it memorises the noise.
 03:00.000 --> 03:05.000
 Pruning removes the branches that do not help on the validation set.
 """
+
+
+def health(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m worker health`."""
+    command = [sys.executable, "-m", "worker", "health", *arguments]
+    env = {**os.environ, "VIDASK_REDIS_URL": url}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 def wait_for(what: str, condition: Callable[[], object], limit_s: float = 20.0) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from typing import Any, Self
 from uuid import uuid4
 
@@ -172,7 +172,7 @@ class Engine:
             yield
         except asyncio.CancelledError:
             if self._llm.errored:
-                raise self._died() from None
+                raise died(alone=self._on_death is not None) from None
             raise
         finally:
             self._tasks.discard(task)
@@ -190,17 +190,8 @@ class Engine:
         for task in self._tasks:
             task.cancel()
 
-    @contextmanager
-    def _our_errors(self) -> Generator[None]:
-        """Whatever else comes out is a bug."""
-        try:
-            with request_errors():
-                yield
-        except EngineDeadError as error:
-            raise self._died() from error
-
-    def _died(self) -> VidaskError:
-        return ModelDied(DIED) if self._on_death else gone()
+    def _our_errors(self) -> AbstractContextManager[None]:
+        return engine_errors(alone=self._on_death is not None)
 
     async def _shut_down(self) -> None:
         """On the loop itself, and so before vLLM's own tasks there see the engine's end and take it for its death."""
@@ -219,11 +210,18 @@ def gone() -> ModelUnavailable:
     return ModelUnavailable(f"{DIED}; start the worker anew to have it back", passes=False)
 
 
+def died(*, alone: bool) -> VidaskError:
+    """What is said of an engine's death: it is the worker's where the engine is `alone`, and nobody else answers."""
+    return ModelDied(DIED) if alone else gone()
+
+
 @contextmanager
-def request_errors() -> Generator[None]:
-    """What vLLM raises because of one request, as ours, the most specific first; `EngineDeadError` is about all, and left alone."""
+def engine_errors(*, alone: bool) -> Generator[None]:
+    """What vLLM raises, as ours, the most specific first. Whatever else comes out is a bug."""
     try:
         yield
+    except EngineDeadError as error:
+        raise died(alone=alone) from error
     except EngineGenerateError as error:
         raise ModelUnavailable(f"the engine failed this request ({one_line(error.__cause__ or error)})") from error
     except (VLLMValidationError, ValueError) as error:

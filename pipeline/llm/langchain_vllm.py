@@ -23,13 +23,13 @@ from pydantic import PrivateAttr
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from config import Settings
-from pipeline.llm.engine import DIED, gone, request_errors
+from pipeline.llm.engine import engine_errors
 from pipeline.llm.engine_arguments import build_engine_args, engine_arguments
 from pipeline.llm.engine_process import mark_processes
 from pipeline.llm.packages import needs
 from pipeline.llm.start_errors import start_errors
 from pipeline.llm.vllm_backend import shown_name
-from vidask.errors import InvalidJob, ModelDied
+from vidask.errors import InvalidJob
 
 #: Arguments of the wrapper itself. It hands them to vLLM beside `vllm_kwargs`, where they must not stand a second time.
 _OWN = ("model", "tensor_parallel_size", "trust_remote_code", "dtype", "download_dir")
@@ -85,7 +85,7 @@ class LangchainVLLMChatModel(BaseChatModel):
 
     def _write(self, messages: list[BaseMessage], stop: list[str] | None, sampling: Mapping[str, Any]) -> ChatResult:
         prompt = self._prompt(messages)
-        with self._our_errors():
+        with engine_errors(alone=self.alone):
             text = self.llm.invoke(prompt, stop=stop, **sampling)
         message = AIMessage(text, usage_metadata=self._usage(prompt, text))
         return ChatResult(generations=[ChatGeneration(message=message)])
@@ -104,14 +104,6 @@ class LangchainVLLMChatModel(BaseChatModel):
     def _usage(self, prompt: str, text: str) -> UsageMetadata:
         read, written = (len(self.llm.client.get_tokenizer().encode(part)) for part in (prompt, text))
         return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
-
-    @contextmanager
-    def _our_errors(self) -> Generator[None]:
-        try:
-            with request_errors():
-                yield
-        except EngineDeadError as error:
-            raise (ModelDied(DIED) if self.alone else gone()) from error
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,13 +16,13 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from config import Settings
-from pipeline.loop import EventLoopThread
 from tests.chaos.records import Records
 from tests.chaos.work import RECORDS, answer_of, die, parse
+from tests.services import answered_by
 from vidask.models import Answer, AskJob
 from worker.claims import Claim
 from worker.factory import create_app
-from worker.services import Services, open_ledger, services_around
+from worker.services import Services
 from worker.streams import JobStream
 
 records = Records(Path(os.environ[RECORDS]), "worker")
@@ -50,25 +49,8 @@ def _claim_in(config: RunnableConfig | None) -> Claim:
     return stream.claim
 
 
-@contextmanager
-def open_chaos_services(settings: Settings) -> Iterator[Services]:
-    ledger, embeddings = open_ledger(settings), DeterministicFakeEmbedding(size=4)
-    nothing = cast("Any", None)  # questions never reach store and model here
-    with (
-        closing(EventLoopThread("answers")) as loop,
-        services_around(
-            _Chain(),
-            loop,
-            ledger,
-            settings,
-            embeddings=embeddings,
-            store=nothing,
-            llm=nothing,
-            readers=nothing,
-            pictures=nothing,
-        ) as services,
-    ):
-        yield services
+def open_chaos_services(settings: Settings) -> AbstractContextManager[Services]:
+    return answered_by(settings, lambda _: _Chain(), DeterministicFakeEmbedding(size=4))
 
 
 @signals.worker_ready.connect

@@ -7,27 +7,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, cast
-
-from langchain_core.embeddings import DeterministicFakeEmbedding
+from typing import Any
 
 from config import Settings
 from pipeline import chain
-from pipeline.chain import AnswerChain
-from pipeline.chroma import open_chroma
-from pipeline.kept_pictures import KeptPictures
-from pipeline.llm.extractive import ExtractiveChatModel
-from pipeline.loop import EventLoopThread
 from pipeline.retriever import VideoRetriever
 from pipeline.store import ChromaStore
+from tests.services import with_a_store
 from vidask.ledger import Ledger
 from worker.claims import Claims
 from worker.factory import create_app
-from worker.services import Services, open_ledger, services_around
 from worker.tasks import JobTask
 from worker.transport import Transport
 
@@ -64,27 +56,4 @@ _dies(Ledger, "finish", before="before the result is stored", after="after the r
 _dies(JobTask, "run", after="before the ack")
 
 
-@contextmanager
-def _open_services(settings: Settings) -> Iterator[Services]:
-    ledger = open_ledger(settings)
-    with ExitStack() as stack:
-        store = ChromaStore(stack.enter_context(open_chroma(settings)), embedding_model="fake")
-        loop = stack.enter_context(closing(EventLoopThread("answers")))
-        embeddings, llm = DeterministicFakeEmbedding(size=8), ExtractiveChatModel()
-        chain = AnswerChain(llm, VideoRetriever(embeddings=embeddings, store=store))
-        yield stack.enter_context(
-            services_around(
-                chain,
-                loop,
-                ledger,
-                settings,
-                embeddings=embeddings,
-                store=store,
-                llm=llm,
-                readers=cast("Any", None),  # no frames here
-                pictures=KeptPictures(settings.pictures_path),
-            )
-        )
-
-
-app = create_app(Settings.from_environment(), _open_services)
+app = create_app(Settings.from_environment(), with_a_store)

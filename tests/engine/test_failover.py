@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +14,7 @@ from pipeline.llm import open_llms
 from pipeline.llm.vision import takes_images
 from pipeline.loop import EventLoopThread
 from tests.engine.test_worker import LONG, Running, started
-from tests.support import wait_for
+from tests.support import health, wait_for
 from vidask.errors import ModelUnavailable
 from worker.embedded import redis_server
 
@@ -60,22 +57,15 @@ def running(url: str, tmp_path_factory: pytest.TempPathFactory, engine_env: dict
         assert running.process.poll() is None, running.log.read_text()[-3000:]
 
 
-def health(url: str) -> tuple[int, set[str], list[str]]:
+def found_by_health(url: str) -> tuple[int, set[str], list[str]]:
     """The exit status, what is well, and what is wrong."""
-    done = subprocess.run(
-        [sys.executable, "-m", "worker", "health"],
-        env={**os.environ, "VIDASK_REDIS_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = health(url)
     return done.returncode, set(done.stdout.splitlines()), done.stderr.splitlines()
 
 
 def test_the_engine_dies_in_the_middle_of_answers_and_others_finish_them(running: Running, url: str) -> None:
     assert running.ask("Why does a deep tree overfit?").result(timeout_s=120).model == "tiny"
-    assert health(url)[0] == 0
+    assert found_by_health(url)[0] == 0
 
     asked = [running.ask("What is pruning?", LONG) for _ in range(2)]
     read = running.ask("Why does a deep tree overfit?", LONG)
@@ -101,6 +91,6 @@ def test_the_engine_dies_in_the_middle_of_answers_and_others_finish_them(running
 def test_its_health_says_who_is_gone_and_that_another_answers(running: Running, url: str) -> None:
     """After the story above."""
     wait_for("the engine is gone", lambda: GONE in running.log.read_text())
-    status, well, wrong = health(url)
+    status, well, wrong = found_by_health(url)
     assert (status, wrong) == (1, [f"engine: FAILED, {GONE}"])
     assert {"queue: ok, takes jobs", "fallback extractive: ok, answers"} < well

@@ -8,19 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from typing import Any, cast
 
 import redis
 from celery import signals
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from config import Settings
-from pipeline.loop import EventLoopThread
+from tests.services import answered_by
 from vidask.models import Answer, AskJob
 from worker.factory import create_app
-from worker.services import Services, open_ledger, services_around
 
 #: A question that ends the worker.
 DIE = "die"
@@ -43,27 +39,7 @@ def _chain(connection: redis.Redis) -> Runnable[AskJob, Answer]:
     return RunnableLambda(answer)
 
 
-@contextmanager
-def open_slow_services(settings: Settings) -> Iterator[Services]:
-    ledger, nothing = open_ledger(settings), cast("Any", None)  # questions reach neither models nor store here
-    with (
-        closing(EventLoopThread("answers")) as loop,
-        services_around(
-            _chain(ledger.redis),
-            loop,
-            ledger,
-            settings,
-            embeddings=nothing,
-            store=nothing,
-            llm=nothing,
-            readers=nothing,
-            pictures=nothing,
-        ) as services,
-    ):
-        yield services
-
-
-app = create_app(Settings.from_environment(), open_slow_services)
+app = create_app(Settings.from_environment(), lambda settings: answered_by(settings, _chain))
 
 
 @signals.worker_ready.connect

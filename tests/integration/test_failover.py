@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +13,7 @@ import pytest
 
 from tests.by_hand import WorkerByHand, worker_by_hand
 from tests.integration.test_remote_backends import PIECES, Ollama
-from tests.support import LECTURE, keys_without_ttl
+from tests.support import LECTURE, health, keys_without_ttl
 from vidask import Answer, Client, Message
 from worker.embedded import free_port, redis_server, worker_process
 
@@ -88,16 +85,9 @@ def ask(client: Client, question: str, *history: Message) -> Answer:
     return client.ask(question, history=history).result(timeout_s=60)
 
 
-def health(url: str) -> tuple[int, list[str], list[str]]:
+def found_by_health(url: str) -> tuple[int, list[str], list[str]]:
     """The exit status, and what is said of the models: what is well, and what is wrong."""
-    done = subprocess.run(
-        [sys.executable, "-m", "worker", "health"],
-        env={**os.environ, "VIDASK_REDIS_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = health(url)
     well = [line for line in done.stdout.splitlines() if line.startswith(("engine", "fallback"))]
     return done.returncode, well, done.stderr.splitlines()
 
@@ -150,11 +140,11 @@ def test_ollama_breaks_off_an_answer_that_somebody_reads(client: Client, ollama:
 
 
 def test_health_says_who_is_away_though_the_worker_answers(client: Client, ollama: Server, redis_url: str) -> None:
-    status, well, [wrong] = health(redis_url)
+    status, well, [wrong] = found_by_health(redis_url)
     assert (status, well) == (1, ["fallback extractive: ok, answers"])
     assert wrong.startswith(f"engine: FAILED, http://127.0.0.1:{ollama.port} does not answer")
     with ollama.running():
-        assert health(redis_url) == (0, ["engine: ok, answers", "fallback extractive: ok, answers"], [])
+        assert found_by_health(redis_url) == (0, ["engine: ok, answers", "fallback extractive: ok, answers"], [])
     assert ask(client, "Why does a deep tree overfit?").model == "extractive"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,17 +13,11 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from tests.support import keys_without_ttl, plain_celery, wait_for
+from tests.support import health, keys_without_ttl, plain_celery, wait_for
 from vidask import keys
 from worker.embedded import child_process, free_port, is_free, redis_server, worker_process
 
 WELL = ["queue: ok, takes jobs", "engine: ok, answers", "embeddings: ok, embeds", "store: ok, finds"]
-
-
-def health(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "worker", "health", *arguments]
-    env = {**os.environ, "VIDASK_REDIS_URL": url}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 class Chroma:
