@@ -153,10 +153,16 @@ def in_a_process_of_its_own(name: object, *, first: str = "pass", **environment:
     return run.stdout
 
 
+def _open_to_everybody(folder: Path) -> None:
+    """Lets every user into a folder, however deep pytest's workers nest it below the temporary one."""
+    for each in (folder, *folder.parents):
+        if each.stat().st_uid == os.geteuid() and each.stat().st_mode & 0o005 != 0o005:
+            each.chmod(0o755)
+
+
 @pytest.mark.parametrize("closed", ["model", "model/config.json", f"model/{SHARDS[0]}"])
 def test_what_may_not_be_read_is_named(model: Path, closed: str) -> None:
-    for folder in (model, *model.parents[:3]):
-        folder.chmod(0o755)
+    _open_to_everybody(model)
     path = model.parent / closed
     path.chmod(0)
     user = os.geteuid() or 65534  # root may read everything, and so becomes another user
