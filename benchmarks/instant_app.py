@@ -23,6 +23,7 @@ from config import Settings
 from pipeline.chain import AnswerChain
 from pipeline.loop import EventLoopThread
 from worker.factory import create_app
+from worker.parts import Parts
 from worker.services import Services, open_ledger, services_around
 
 PLAIN_TASK = "benchmarks.plain"
@@ -71,17 +72,8 @@ def open_instant_services(settings: Settings) -> Iterator[Services]:
         llm = _InstantChatModel()
         chain = AnswerChain(llm, _InstantRetriever())
         embeddings, nothing = DeterministicFakeEmbedding(size=4), cast("Any", None)  # questions never reach them here
-        with services_around(
-            chain,
-            loop,
-            ledger,
-            settings,
-            embeddings=embeddings,
-            store=nothing,
-            llm=llm,
-            readers=nothing,
-            pictures=nothing,
-        ) as services:
+        parts = Parts(embeddings, nothing, (llm,), nothing, nothing)
+        with services_around(chain, loop, ledger, settings, parts) as services:
             yield services
 
 

@@ -1,15 +1,21 @@
-"""Two processes share the tests: one has those with an engine, which compute, the other all the rest, which mostly wait."""
+"""Two processes share the tests: one has those with an engine, which compute, the other begins with the rest, which mostly wait."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-_ENGINE = Path(__file__).parent / "engine"
+_ENGINE = "tests/engine/"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("engine" if item.path.is_relative_to(_ENGINE) else "others"))
+class _OneEngine(LoadScopeScheduling):
+    """Hands out whole files, and all those with an engine as one: two engines would share the cores, and each start twice."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _ENGINE if nodeid.startswith(_ENGINE) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _OneEngine:
+    return _OneEngine(config, log)

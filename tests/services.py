@@ -20,6 +20,7 @@ from pipeline.retriever import VideoRetriever
 from pipeline.sights import PictureReader
 from pipeline.store import ChromaStore
 from vidask.models import Answer, AskJob
+from worker.parts import Parts
 from worker.services import Services, open_ledger, services_around
 
 _NOTHING = cast("Any", None)
@@ -37,19 +38,8 @@ def with_a_store(
         embeddings, llm = DeterministicFakeEmbedding(size=8), ExtractiveChatModel()
         readers, pictures = read_by(ledger.redis) if read_by else _NOTHING, KeptPictures(settings.pictures_path)
         chain = AnswerChain(llm, VideoRetriever(embeddings=embeddings, store=store), readers=readers, pictures=pictures)
-        yield stack.enter_context(
-            services_around(
-                chain,
-                loop,
-                ledger,
-                settings,
-                embeddings=embeddings,
-                store=store,
-                llm=llm,
-                readers=readers,
-                pictures=pictures,
-            )
-        )
+        parts = Parts(embeddings, store, (llm,), readers, pictures)
+        yield stack.enter_context(services_around(chain, loop, ledger, settings, parts))
 
 
 @contextmanager
@@ -58,18 +48,9 @@ def answered_by(
 ) -> Iterator[Services]:
     """A chain that reaches neither models nor store."""
     ledger = open_ledger(settings)
+    parts = Parts(embeddings, _NOTHING, (_NOTHING,), _NOTHING, _NOTHING)
     with (
         closing(EventLoopThread("answers")) as loop,
-        services_around(
-            chain_of(ledger.redis),
-            loop,
-            ledger,
-            settings,
-            embeddings=embeddings,
-            store=_NOTHING,
-            llm=_NOTHING,
-            readers=_NOTHING,
-            pictures=_NOTHING,
-        ) as services,
+        services_around(chain_of(ledger.redis), loop, ledger, settings, parts) as services,
     ):
         yield services

@@ -35,12 +35,14 @@ _WRITING_S = 0.5
 
 def checks_of(services: Services, controller: Any) -> list[Check]:
     """The checks of one worker. Celery's `WorkController` knows its consumer."""
+    parts = services.parts
+    llm, *fallbacks = parts.llms
     return [
         Check("queue", lambda: _takes_jobs(controller), limit_s=2 * _POLL_LIMIT_S),
-        Check("engine", lambda: _answers(services.llm), limit_s=20.0),
-        *(Check(f"fallback {name_of(llm)}", partial(_answers, llm), limit_s=20.0) for llm in services.fallbacks),
-        Check("embeddings", lambda: _embeds(services.embeddings), limit_s=10.0),
-        Check("store", lambda: _finds(services.store), limit_s=10.0),
+        Check("engine", lambda: _answers(llm), limit_s=20.0),
+        *(Check(f"fallback {name_of(other)}", partial(_answers, other), limit_s=20.0) for other in fallbacks),
+        Check("embeddings", lambda: _embeds(parts.embeddings), limit_s=10.0),
+        Check("store", lambda: _finds(parts.store), limit_s=10.0),
     ]
 
 

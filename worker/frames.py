@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from langchain_core.embeddings import Embeddings
-from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
 from pipeline.frames import PreparedFrames, prepare_frames
-from pipeline.kept_pictures import KeptPictures
-from pipeline.sights import PictureReader
-from pipeline.store import ChromaStore
 from vidask import keys
 from vidask.ledger import Ledger, load_script
 from vidask.models import FramesReport, IndexFramesJob
 from worker.claims import Claim
 from worker.fetching import Fetching
+from worker.parts import Parts
 from worker.progress import ProgressNote
 from worker.running import Running
 from worker.videos import Videos
@@ -31,34 +27,14 @@ class FramesIndexing:
         fetching: has the pictures.
         ledger: the rows of jobs.
         videos: what was applied to each video.
-        readers: read pictures.
-        llm: describes them, if it takes pictures.
-        embeddings: of what was read and described.
-        store: where that is found.
-        pictures: the copies that are kept.
+        parts: read and describe pictures, and keep what comes of it.
     """
 
-    def __init__(
-        self,
-        running: Running,
-        fetching: Fetching,
-        ledger: Ledger,
-        videos: Videos,
-        *,
-        readers: PictureReader,
-        llm: BaseChatModel,
-        embeddings: Embeddings,
-        store: ChromaStore,
-        pictures: KeptPictures,
-    ) -> None:
+    def __init__(self, running: Running, fetching: Fetching, ledger: Ledger, videos: Videos, parts: Parts) -> None:
         self._running = running
         self._fetching = fetching
         self._videos = videos
-        self._readers = readers
-        self._llm = llm
-        self._embeddings = embeddings
-        self._store = store
-        self._pictures = pictures
+        self._parts = parts
         self._note_progress = load_script(ledger.redis, "worker", "progress")
 
     def index(self, claim: Claim, job: IndexFramesJob) -> FramesReport:
@@ -72,7 +48,7 @@ class FramesIndexing:
             job.tenant,
             job.video_id,
             claim,
-            apply=lambda keep_lock: prepared.store(self._store, self._pictures, keep_lock),
+            apply=lambda keep_lock: prepared.store(self._parts.store, self._parts.pictures, keep_lock),
             superseded=prepared.superseded,
             batch=job.batch or "",
         )
@@ -84,9 +60,9 @@ class FramesIndexing:
             return prepare_frames(
                 job,
                 fetch=self._fetching.of(job.tenant),
-                readers=self._readers,
-                llm=self._llm,
-                embeddings=self._embeddings,
+                readers=self._parts.readers,
+                llm=self._parts.captioning_llm,
+                embeddings=self._parts.embeddings,
                 on_progress=note.set,
                 config=_config(claim),
             )

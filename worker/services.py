@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from kombu.exceptions import OperationalError
-from langchain_core.embeddings import Embeddings
-from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 from redis.exceptions import RedisError
 
@@ -20,11 +18,9 @@ from pipeline.embeddings import GatheredEmbeddings
 from pipeline.failover import FailoverChain
 from pipeline.kept_pictures import KeptPictures
 from pipeline.llm import open_llms
-from pipeline.llm.vision import first_that_sees
 from pipeline.loop import EventLoopThread
 from pipeline.picture_readers import PictureReaders
 from pipeline.retriever import VideoRetriever
-from pipeline.sights import PictureReader
 from pipeline.store import ChromaStore
 from vidask import keys
 from vidask.connection import connect, queue_errors
@@ -39,6 +35,7 @@ from worker.fetching import Fetching
 from worker.frames import FramesIndexing
 from worker.leases import Leases
 from worker.metrics import NO_METRICS, Metrics, open_metrics
+from worker.parts import Parts
 from worker.probation import Probation
 from worker.running import Running
 from worker.streams import Streams
@@ -53,14 +50,9 @@ class Services:
     ledger: Ledger
     claims: Claims
     videos: Videos
-    embeddings: Embeddings
-    store: ChromaStore
-    llm: BaseChatModel
-    #: Those that answer where `llm` does not.
-    fallbacks: tuple[BaseChatModel, ...]
+    parts: Parts
     answers: Answers
     frames: FramesIndexing
-    pictures: KeptPictures
     running: Running
     metrics: Metrics = NO_METRICS
     probation: Probation = field(default_factory=Probation)
@@ -97,22 +89,9 @@ def open_services(settings: Settings) -> Iterator[Services]:
         embeddings.embed_query("The first text takes longest; no question should wait for it.")
         retriever = VideoRetriever(embeddings=embeddings, store=store)
         chains = {name: AnswerChain(llm, retriever, pictures, readers) for name, llm in llms.items()}
-        llm, *fallbacks = llms.values()
-        yield stack.enter_context(
-            services_around(
-                FailoverChain(chains) if fallbacks else chains[settings.llm_backends[0]],
-                loop,
-                ledger,
-                settings,
-                embeddings=embeddings,
-                store=store,
-                llm=llm,
-                fallbacks=fallbacks,
-                readers=readers,
-                pictures=pictures,
-                metrics=metrics,
-            )
-        )
+        chain = FailoverChain(chains) if len(chains) > 1 else chains[settings.llm_backends[0]]
+        parts = Parts(embeddings, store, tuple(llms.values()), readers, pictures)
+        yield stack.enter_context(services_around(chain, loop, ledger, settings, parts, metrics))
 
 
 @contextmanager
@@ -121,45 +100,24 @@ def services_around(
     loop: EventLoopThread,
     ledger: Ledger,
     settings: Settings,
-    *,
-    embeddings: Embeddings,
-    store: ChromaStore,
-    llm: BaseChatModel,
-    fallbacks: Sequence[BaseChatModel] = (),
-    readers: PictureReader,
-    pictures: KeptPictures,
+    parts: Parts,
     metrics: Metrics = NO_METRICS,
 ) -> Iterator[Services]:
-    """What stands between a chain and Redis, the same for every chain; the rest is handed on to those that want it."""
+    """What stands between a chain and Redis, the same for every chain."""
     running, videos = Running(loop), Videos(ledger.redis)
     fetching = Fetching(ledger.redis, settings.media_root)
-    frames = FramesIndexing(
-        running,
-        fetching,
-        ledger,
-        videos,
-        readers=readers,
-        llm=first_that_sees([llm, *fallbacks]),
-        embeddings=embeddings,
-        store=store,
-        pictures=pictures,
-    )
     with (
         _open_streams(loop, ledger, running) as streams,
         _open_claims(settings, ledger, running, metrics) as claims,
     ):
-        metrics.watch(claims, [llm, *fallbacks])
+        metrics.watch(claims, parts.llms)
         yield Services(
             ledger=ledger,
             claims=claims,
             videos=videos,
-            embeddings=embeddings,
-            store=store,
-            llm=llm,
-            fallbacks=tuple(fallbacks),
+            parts=parts,
             answers=Answers(chain, running, streams, fetching),
-            frames=frames,
-            pictures=pictures,
+            frames=FramesIndexing(running, fetching, ledger, videos, parts),
             running=running,
             metrics=metrics,
         )

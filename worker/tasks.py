@@ -183,12 +183,12 @@ def _ask(services: Services, claim: Claim, job: AskJob) -> Answer:
 
 
 def _index_transcript(services: Services, claim: Claim, job: IndexTranscriptJob) -> IndexReport:
-    prepared = PreparedTranscript(job, services.embeddings)
+    prepared = PreparedTranscript(job, services.parts.embeddings)
     return services.videos.index(
         job.tenant,
         job.video_id,
         claim,
-        apply=lambda keep_lock: prepared.store(services.store, keep_lock),
+        apply=lambda keep_lock: prepared.store(services.parts.store, keep_lock),
         superseded=prepared.superseded,
     )
 
@@ -199,7 +199,7 @@ def _index_frames(services: Services, claim: Claim, job: IndexFramesJob) -> Fram
 
 def _forget(services: Services, claim: Claim, job: ForgetJob) -> ForgetReport:
     def apply(kinds: frozenset[str]) -> ForgetReport:
-        removed = remove(services.store, services.pictures, job.tenant, job.video_id, kinds)
+        removed = remove(services.parts.store, services.parts.pictures, job.tenant, job.video_id, kinds)
         return ForgetReport(video_id=job.video_id, removed=removed)
 
     return services.videos.forget(

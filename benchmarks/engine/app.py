@@ -87,4 +87,4 @@ def _watch() -> Watch:
 
 
 def _llm() -> VLLMChatModel:
-    return cast("VLLMChatModel", app.services.llm)
+    return cast("VLLMChatModel", app.services.parts.llms[0])
