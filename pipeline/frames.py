@@ -59,12 +59,14 @@ class Seen:
         caption: what it shows, in one line; empty without a vision model.
         text: what stands on it, line by line.
         small: the copy to be kept, a JPEG.
+        refused: why the model would not describe it, where it would not.
     """
 
     sha256: str
     caption: str
     text: str
     small: bytes
+    refused: Problem = ""
 
 
 async def prepare_frames(
@@ -79,7 +81,8 @@ async def prepare_frames(
 ) -> PreparedFrames:
     """Do all that takes long. Cancelling this stops the model.
 
-    A frame that cannot be used fails alone. A picture that comes several times is read and described once.
+    A frame that cannot be used fails alone; one that the model refuses is found by its text. A picture that comes several times is
+    read and described once.
 
     Args:
         job: up to 256 frames.
@@ -160,9 +163,9 @@ class PreparedFrames:
             removed=removed,
             superseded=superseded,
             problems=tuple(
-                FrameProblem(time_s=frame.time_s, error=seen)
+                FrameProblem(time_s=frame.time_s, error=problem)
                 for frame, seen in zip(self._job.frames, self._seen, strict=True)
-                if isinstance(seen, Problem)
+                if (problem := _problem(seen))
             ),
             notes=self._notes,
             timings_s={name: round(seconds, 6) for name, seconds in (self._timings_s | timings_s).items()},
@@ -190,10 +193,14 @@ class _Seeing:
         async with self._being_described:
             try:
                 sha256, picture = await self._read(frame)
-                text = plain_lines(picture.text)
-                return Seen(sha256, await self._caption(picture.jpeg, text), text, picture.small)
-            except InvalidJob as error:  # of the picture, or the model refuses it
+            except InvalidJob as error:
                 return str(error)
+            text = plain_lines(picture.text)
+            try:
+                return Seen(sha256, await self._caption(picture.jpeg, text), text, picture.small)
+            except InvalidJob as error:
+                refused = f"not described: {error}"
+                return Seen(sha256, "", text, picture.small, refused) if text else refused
 
     async def _read(self, frame: FrameRef) -> tuple[str, ReadPicture]:
         async with self._being_read:
@@ -207,6 +214,10 @@ class _Seeing:
         messages = caption_messages(jpeg, text[:_MAX_HINT_CHARS])
         reply = await Ask(self._llm, messages, self._config, sampling_arguments(self._llm, _CAPTION)).whole()
         return " ".join(reply.text.split())
+
+
+def _problem(seen: Seen | Problem) -> Problem:
+    return seen if isinstance(seen, Problem) else seen.refused
 
 
 async def _all(

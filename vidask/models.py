@@ -303,7 +303,7 @@ class IndexReport(_Model):
 
 
 class FrameProblem(_Model):
-    """A frame that was not indexed, by its time, and why."""
+    """A frame that was not indexed, or without the caption that it should have, by its time, and why."""
 
     time_s: float
     error: str
@@ -319,7 +319,7 @@ class FramesReport(_Model):
         empty: frames with nothing to read on them, and not described.
         removed: frames of an earlier list that are gone.
         superseded: true where newer frames of the same video had already been applied, and nothing was changed.
-        problems: frames that cannot be used; the others are indexed.
+        problems: frames that cannot be used, and those that the vision model refused to describe, which are found by their text.
         notes: what is to be known of the whole, like that there is no vision model.
     """
 

@@ -141,17 +141,19 @@ def test_a_bad_frame_fails_alone_and_is_named_by_its_time(video: Video) -> None:
     assert video.spans() == [(0.0, 5.0), (9.0, 12.0)], "what it would have shown is not what was shown before it"
 
 
-def test_a_frame_that_the_model_refuses_fails_alone(video: Video) -> None:
+def test_a_frame_that_the_model_refuses_is_found_by_its_text_and_one_without_text_fails_alone(video: Video) -> None:
     refusal = "the engine refuses this request"
 
     async def choosy(messages: list[BaseMessage]) -> str:
-        if "Trees" in messages[-1].text:
+        if "Leaves" not in messages[-1].text:
             raise InvalidJob(refusal)
-        return "Leaves."
+        return "Green ones."
 
-    report = video.index(Slides((0.0, "Trees"), (5.0, "Leaves")), Viewer(answers=choosy))
-    assert report.indexed == 1
-    assert [(problem.time_s, problem.error) for problem in report.problems] == [(0.0, refusal)]
+    report = video.index(Slides((0.0, "Trees"), (5.0, ""), (9.0, "Leaves")), Viewer(answers=choosy))
+    assert (report.frames, report.indexed, report.captioned) == (3, 2, 1)
+    said = f"not described: {refusal}"
+    assert [(problem.time_s, problem.error) for problem in report.problems] == [(0.0, said), (5.0, said)]
+    assert video.find("trees", top_k=1) == ["Trees"]
 
 
 def test_where_no_frame_can_be_used_the_job_fails_with_the_first_reason_and_what_was_indexed_stays(
