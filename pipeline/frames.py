@@ -1,6 +1,6 @@
 """Indexing frames: fetch, read, describe, embed, store.
 
-All frames of a job are on their way at once, as far as memory allows: the engine's batches are made of the frames of all jobs.
+All frames are on their way at once, as far as memory allows: the engine's batches are made of the frames of all jobs.
 """
 
 from __future__ import annotations
@@ -36,10 +36,8 @@ Fetch = Callable[[FrameRef], Awaitable[bytes]]
 #: Why a picture cannot be used, in a sentence. Not the error, whose traceback would keep the picture in memory.
 Problem = str
 
-#: Of one job: frames whose files, up to 8 MiB each, are in memory; a process that reads is not to wait for the next.
-_READ_AT_ONCE = 16
-#: And frames between their file and their caption, about 0.5 MB each. Four jobs fill an engine of 256 places.
-_DESCRIBED_AT_ONCE = 64
+#: Frames whose files, up to 8 MiB each, are in memory; no process that reads is to wait for the next.
+_READ_AT_ONCE = 64
 #: Enough for three sentences. The prompt shows more of a text than a sentence can take up.
 _CAPTION = Sampling(max_tokens=120)
 _MAX_HINT_CHARS = 2_000
@@ -48,6 +46,18 @@ _NO_CAPTIONS = (
     "the language model does not see pictures, so frames are found by the text on them alone; for captions, name a vision model "
     "(VLLM_MODEL_PATH, or a server's with VIDASK_LLM_VISION=true) and index again"
 )
+
+
+class Places:
+    """Bounds how many frames are on their way at once, in all jobs that share it and an event loop.
+
+    Args:
+        pictures: between their file and their caption.
+    """
+
+    def __init__(self, pictures: int = 64) -> None:
+        self.being_described = asyncio.Semaphore(pictures)
+        self.being_read = asyncio.Semaphore(_READ_AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ async def prepare_frames(
     readers: PictureReader,
     llm: BaseChatModel,
     embeddings: Embeddings,
+    places: Places | None = None,
     on_progress: Callable[[int], object] = lambda _: None,
     config: RunnableConfig | None = None,
 ) -> PreparedFrames:
@@ -90,6 +101,7 @@ async def prepare_frames(
         readers: read them.
         llm: describes them, where it reads pictures.
         embeddings: of what is to be found of them.
+        places: shared with other jobs; of this job's own where there are none.
         on_progress: is called with the number of frames that are done, after each; does not wait.
         config: handed on to the model (`pipeline.llm.vllm`).
 
@@ -98,7 +110,7 @@ async def prepare_frames(
         ModelUnavailable, ModelDied: the model failed.
     """
     begun = time.perf_counter()
-    seeing = _Seeing(fetch, readers, llm, config)
+    seeing = _Seeing(fetch, readers, llm, places or Places(), config)
     seen = await _all(job.frames, seeing.see, on_progress)
     _check_any(job, seen)
     seen_at = time.perf_counter()
@@ -173,24 +185,25 @@ class PreparedFrames:
 
 
 class _Seeing:
-    """From a frame's place to what is known of it, within the bounds of one job.
+    """From a frame's place to what is known of it.
 
     Attributes:
         captions: whether the model describes pictures.
     """
 
-    def __init__(self, fetch: Fetch, readers: PictureReader, llm: BaseChatModel, config: RunnableConfig | None) -> None:
+    def __init__(
+        self, fetch: Fetch, readers: PictureReader, llm: BaseChatModel, places: Places, config: RunnableConfig | None
+    ) -> None:
         self.captions = takes_images(llm)
         self._fetch = fetch
         self._readers = readers
         self._llm = llm
+        self._places = places
         self._config = config
-        self._being_read = asyncio.Semaphore(_READ_AT_ONCE)
-        self._being_described = asyncio.Semaphore(_DESCRIBED_AT_ONCE)
 
     async def see(self, frame: FrameRef) -> Seen | Problem:
         """What is known of the frame's picture, or why it cannot be used."""
-        async with self._being_described:
+        async with self._places.being_described:
             try:
                 sha256, picture = await self._read(frame)
             except InvalidJob as error:
@@ -203,7 +216,7 @@ class _Seeing:
                 return Seen(sha256, "", text, picture.small, refused) if text else refused
 
     async def _read(self, frame: FrameRef) -> tuple[str, ReadPicture]:
-        async with self._being_read:
+        async with self._places.being_read:
             data = await self._fetch(frame)
             sha256 = frame.sha256 or await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
             return sha256, await self._readers.read(data)

@@ -10,7 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
 from pipeline.documents import is_frame
-from pipeline.frames import PreparedFrames, prepare_frames
+from pipeline.frames import Places, PreparedFrames, prepare_frames
 from pipeline.indexing import PreparedTranscript
 from pipeline.kept_pictures import KeptPictures
 from pipeline.store import ChromaStore
@@ -61,6 +61,7 @@ async def preparing(
     *,
     readers: Readers | None = None,
     done: list[int] | None = None,
+    places: Places | None = None,
     config: RunnableConfig | None = None,
     **fields: Any,
 ) -> PreparedFrames:
@@ -70,6 +71,7 @@ async def preparing(
         readers=readers or Readers(),
         llm=llm,
         embeddings=Words(),
+        places=places,
         on_progress=(done if done is not None else []).append,
         config=config,
     )

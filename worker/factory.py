@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import os
 import signal
 import sys
@@ -16,11 +15,11 @@ from celery import Celery, bootsteps, signals
 from kombu import Exchange, Queue
 
 from config import Settings
-from pipeline.llm.engine_arguments import max_num_seqs
 from vidask import keys
 from vidask.connection import celery_settings
 from vidask.errors import VidaskError
 from worker.checks import checks_of
+from worker.concurrency import jobs_in_flight
 from worker.controls import Controls
 from worker.departure import take_no_more
 from worker.health import Health
@@ -29,8 +28,6 @@ from worker.revoking import on_revoked
 from worker.services import Services
 from worker.tasks import TASKS
 
-_USUAL_CONCURRENCY = 16
-_ENGINES_SHARE = 1.5
 #: For closing everything in order once the jobs are given back, seconds.
 _LEAVING_S = 5.0
 
@@ -69,7 +66,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
             Queue(name, Exchange(name), routing_key=name) for name in (keys.AGAIN, keys.QUEUE)
         ],  # in this order
         "worker_pool": "threads",
-        "worker_concurrency": _concurrency(settings),
+        "worker_concurrency": jobs_in_flight(settings),
         "worker_prefetch_multiplier": 1,  # with late acks: no more messages taken than threads, the rest keeps its order
         "task_acks_late": True,
         "result_backend_thread_safe": True,  # else each thread makes one of its own at its first job, and looks for plugins
@@ -77,13 +74,6 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_channel_error_retry": True,  # a Redis that is full just when the worker connects again does not end it
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # threads cannot be cancelled; the claim keeps others away
     }
-
-
-def _concurrency(settings: Settings) -> int:
-    """Jobs in flight. An engine is kept full by more than it answers at once, because the others retrieve meanwhile."""
-    if settings.concurrency is not None:
-        return settings.concurrency
-    return math.ceil(_ENGINES_SHARE * max_num_seqs(settings)) if "vllm" in settings.llm_backends else _USUAL_CONCURRENCY
 
 
 class StartServices(bootsteps.StartStopStep):

@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from pipeline.frames import PreparedFrames, prepare_frames
+from pipeline.frames import Places, PreparedFrames, prepare_frames
 from vidask import keys
 from vidask.ledger import Ledger, load_script
 from vidask.models import FramesReport, IndexFramesJob
@@ -28,13 +28,17 @@ class FramesIndexing:
         ledger: the rows of jobs.
         videos: what was applied to each video.
         parts: read and describe pictures, and keep what comes of it.
+        places: for the pictures of all jobs.
     """
 
-    def __init__(self, running: Running, fetching: Fetching, ledger: Ledger, videos: Videos, parts: Parts) -> None:
+    def __init__(
+        self, running: Running, fetching: Fetching, ledger: Ledger, videos: Videos, parts: Parts, places: Places
+    ) -> None:
         self._running = running
         self._fetching = fetching
         self._videos = videos
         self._parts = parts
+        self._places = places
         self._note_progress = load_script(ledger.redis, "worker", "progress")
 
     def index(self, claim: Claim, job: IndexFramesJob) -> FramesReport:
@@ -63,6 +67,7 @@ class FramesIndexing:
                 readers=self._parts.readers,
                 llm=self._parts.captioning_llm,
                 embeddings=self._parts.embeddings,
+                places=self._places,
                 on_progress=note.set,
                 config=_config(claim),
             )

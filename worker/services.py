@@ -16,6 +16,7 @@ from pipeline.chroma import open_chroma
 from pipeline.embedding_process import EmbeddingProcess
 from pipeline.embeddings import GatheredEmbeddings
 from pipeline.failover import FailoverChain
+from pipeline.frames import Places
 from pipeline.kept_pictures import KeptPictures
 from pipeline.llm import open_llms
 from pipeline.loop import EventLoopThread
@@ -29,6 +30,7 @@ from vidask.models import Answer, AskJob
 from vidask.publishing import Publisher
 from worker.answers import Answers
 from worker.claims import Claims
+from worker.concurrency import pictures_in_flight
 from worker.controls import Controls
 from worker.departure import leave
 from worker.fetching import Fetching
@@ -104,7 +106,7 @@ def services_around(
     metrics: Metrics = NO_METRICS,
 ) -> Iterator[Services]:
     """What stands between a chain and Redis, the same for every chain."""
-    running, videos = Running(loop), Videos(ledger.redis)
+    running, videos, places = Running(loop), Videos(ledger.redis), Places(pictures_in_flight(settings))
     fetching = Fetching(ledger.redis, settings.media_root)
     with (
         _open_streams(loop, ledger, running) as streams,
@@ -117,7 +119,7 @@ def services_around(
             videos=videos,
             parts=parts,
             answers=Answers(chain, running, streams, fetching),
-            frames=FramesIndexing(running, fetching, ledger, videos, parts),
+            frames=FramesIndexing(running, fetching, ledger, videos, parts, places),
             running=running,
             metrics=metrics,
         )

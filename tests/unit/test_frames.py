@@ -14,7 +14,7 @@ from config import Settings
 from pipeline.chain import AnswerChain
 from pipeline.chroma import open_chroma
 from pipeline.embeddings import GatheredEmbeddings
-from pipeline.frames import prepare_frames
+from pipeline.frames import Places, prepare_frames
 from pipeline.picture_readers import PictureReaders
 from pipeline.prompts import caption_messages
 from pipeline.retriever import VideoRetriever
@@ -252,27 +252,29 @@ def test_a_picture_that_comes_again_is_read_and_described_once_and_found_at_each
     assert done == sorted(done)
 
 
-def test_frames_are_described_together_but_few_files_are_in_memory_at_once() -> None:
+def test_the_frames_of_all_jobs_are_described_together_but_few_files_are_in_memory_at_once() -> None:
     together = most = 0
 
-    async def describe_all() -> list[int]:
+    async def describe_all() -> list[list[int]]:
         full = asyncio.Event()
 
         async def caption(_: list[BaseMessage]) -> str:
             nonlocal together, most
             together += 1
             most = max(most, together)
-            if together == 64:
+            if together == 96:
                 full.set()
             await asyncio.wait_for(full.wait(), timeout=10)
             together -= 1
             return "A tree."
 
-        done = list[int]()
-        await preparing(slides, Viewer(answers=caption), done=done)
-        return done
+        places, dones = Places(96), [list[int](), list[int]()]
+        async with asyncio.TaskGroup() as jobs:
+            for slides, done in zip(talks, dones, strict=True):
+                jobs.create_task(preparing(slides, Viewer(answers=caption), done=done, places=places))
+        return dones
 
-    slides = Slides(*((float(second), f"Slide {second}") for second in range(256)))
-    assert asyncio.run(describe_all()) == list(range(1, 257))
-    assert most == 64
-    assert 1 < slides.most_fetching <= 16
+    talks = [Slides(*((float(second), f"{talk} {second}") for second in range(72))) for talk in ("Trees", "Birds")]
+    assert asyncio.run(describe_all()) == [list(range(1, 73))] * 2
+    assert most == 96, "more than either has: both are described at the same time"
+    assert 1 < talks[0].most_fetching <= 64
