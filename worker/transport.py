@@ -1,5 +1,5 @@
-"""Celery's Redis transport, with a door: what is no Celery message is dropped with a line in the log. And with a clock: it is known
-when Redis last answered.
+"""The Redis transport, with a door: what is no Celery message is dropped with a line in the log. And with a clock: it is known when
+Redis last answered.
 
 Without it anything else that somebody pushes onto the queue's key (not JSON, no headers, a body of another shape) raises in the
 middle of Celery's event loop, ends the worker, and ends it again when the message is delivered again.
@@ -16,10 +16,9 @@ from typing import Any
 
 from celery.utils.log import get_logger
 from kombu.exceptions import DecodeError
-from kombu.transport import redis
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
-from vidask import keys
+from vidask import keys, transport
 from vidask.validation import describe
 
 log = get_logger(__name__)
@@ -66,7 +65,7 @@ class _Envelope(BaseModel):
 _BODY: TypeAdapter[Any] = TypeAdapter(tuple[list[JsonValue], dict[str, JsonValue], dict[str, JsonValue] | None])
 
 
-class Channel(redis.Channel):
+class Channel(transport.Channel):
     """Reads messages; one that is not even JSON ends here.
 
     Attributes:
@@ -108,7 +107,7 @@ class Channel(redis.Channel):
         return read
 
 
-class Transport(redis.Transport):
+class Transport(transport.Transport):
     """Hands messages to the worker, those that are some."""
 
     Channel = Channel
