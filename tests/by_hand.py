@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.redis_users import as_admin, as_worker
 from vidask import keys
 from vidask.connection import connect
 from vidask.jobs import Job
@@ -20,11 +21,16 @@ from worker.streams import Streams
 
 
 class WorkerByHand:
-    """The parts of a worker that stand between Redis and the chain, on one Redis."""
+    """The parts of a worker that stand between Redis and the chain, on one Redis.
+
+    Attributes:
+        admin: for what a test does to Redis itself.
+    """
 
     def __init__(self, url: str) -> None:
-        self.ledger = Ledger(connect(url))
-        self.publisher = Publisher(url)
+        self.admin = connect(as_admin(url))
+        self.ledger = Ledger(connect(as_worker(url)))
+        self.publisher = Publisher(as_worker(url))
         self.claims = Claims(self.ledger, self.publisher)
         self.loop = asyncio.new_event_loop()
         self.streams = Streams(self.ledger, self.loop)
@@ -55,6 +61,7 @@ class WorkerByHand:
         self.streams.close()
         self.publisher.close()
         self.ledger.redis.close()
+        self.admin.close()
 
     def _count(self) -> None:
         self.connected += 1

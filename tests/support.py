@@ -12,6 +12,8 @@ from typing import Any
 import redis
 from celery import Celery
 
+from tests.redis_users import as_admin, as_worker
+
 LECTURE = """WEBVTT
 
 00:00.000 --> 00:04.000
@@ -34,7 +36,7 @@ Pruning removes the branches that do not help on the validation set.
 def health(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`python -m worker health`."""
     command = [sys.executable, "-m", "worker", "health", *arguments]
-    env = {**os.environ, "VIDASK_REDIS_URL": url}
+    env = {**os.environ, "VIDASK_REDIS_URL": as_worker(url)}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -59,6 +61,6 @@ def plain_celery(url: str) -> Iterator[Celery]:
 
 def keys_without_ttl(url: str) -> list[str]:
     """Keys of ours that would stay for ever. The queue itself, which is Celery's, empties as jobs are taken."""
-    with redis.Redis.from_url(url, decode_responses=True) as connection:
+    with redis.Redis.from_url(as_admin(url), decode_responses=True) as connection:
         ours = (key for pattern in ("vidask:*", "celery-task-meta-*") for key in connection.scan_iter(pattern))
         return [key for key in ours if connection.ttl(key) == -1]

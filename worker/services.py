@@ -24,7 +24,7 @@ from pipeline.picture_readers import PictureReaders
 from pipeline.retriever import VideoRetriever
 from pipeline.store import ChromaStore
 from vidask import keys
-from vidask.connection import connect, queue_errors
+from vidask.connection import connect
 from vidask.ledger import Ledger
 from vidask.models import Answer, AskJob
 from vidask.publishing import Publisher
@@ -39,6 +39,7 @@ from worker.leases import Leases
 from worker.metrics import NO_METRICS, Metrics, open_metrics
 from worker.parts import Parts
 from worker.probation import Probation
+from worker.rights import check_rights
 from worker.running import Running
 from worker.streams import Streams
 from worker.sweep import Sweep
@@ -162,13 +163,11 @@ def _open_claims(settings: Settings, ledger: Ledger, running: Running, metrics: 
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    """The rows of jobs, on a Redis that answers.
+    """The rows of jobs, on a Redis that answers, and lets us do all that a worker does.
 
     Raises:
-        QueueUnavailable: Redis does not answer or refuses us.
+        QueueUnavailable: it does not.
         InvalidSettings: the address is not one.
     """
-    connection = connect(settings.redis_url)
-    with queue_errors(settings.redis_url):
-        connection.ping()
-    return Ledger(connection)
+    check_rights(settings.redis_url)
+    return Ledger(connect(settings.redis_url))

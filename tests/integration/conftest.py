@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.redis_users import as_worker, redis_with_users
 from tests.support import keys_without_ttl
 from vidask import Client
-from worker.embedded import redis_server, worker_process
+from worker.embedded import worker_process
 
 
 @pytest.fixture(scope="session")
@@ -17,8 +18,8 @@ def worker_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The Redis that the worker reads."""
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+    """The Redis that the worker reads; this and all other addresses are the producer's."""
+    with redis_with_users(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
@@ -26,7 +27,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def worker(redis_url: str, worker_log: Path) -> Iterator[str]:
     """A real worker, ready for jobs; gives the address of its queue."""
     env = {"VIDASK_CHROMA_PATH": str(worker_log.parent / "chroma")}
-    with worker_process(redis_url, env=env, log=worker_log) as process:
+    with worker_process(as_worker(redis_url), env=env, log=worker_log) as process:
         yield redis_url
         assert process.poll() is None, f"the worker died; its log: {worker_log.read_text()[-3000:]}"
 
@@ -34,7 +35,7 @@ def worker(redis_url: str, worker_log: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def idle_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis that nobody works for: what is queued there stays queued."""
-    with redis_server(tmp_path_factory.mktemp("idle-redis")) as url:
+    with redis_with_users(tmp_path_factory.mktemp("idle-redis")) as url:
         yield url
 
 

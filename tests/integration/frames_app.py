@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 
-import redis
-
 from config import Settings
 from pipeline.pictures import ReadPicture
+from tests.redis_users import as_admin
 from tests.services import with_a_store
+from vidask.connection import connect
 from vidask.errors import InvalidFrame
 from worker.factory import create_app
 
@@ -21,20 +21,21 @@ MAY = "frames:may"
 #: A picture that cannot be used.
 BROKEN = b"broken"
 
+_settings = Settings.from_environment()
+#: For what is the test's own, which the worker's user may not touch.
+_redis = connect(as_admin(_settings.redis_url))
+
 
 class PatientReaders:
     """Reads pictures that are texts, each in its turn."""
 
-    def __init__(self, connection: redis.Redis) -> None:
-        self._redis = connection
-
     async def read(self, data: bytes, *, asked: bool = False) -> ReadPicture:  # noqa: ARG002  all wait alike
-        number = int(str(self._redis.incr(BEGUN)))
-        while (may := self._redis.get(MAY)) is not None and number > int(str(may)):  # noqa: ASYNC110  another process says so
+        number = int(str(_redis.incr(BEGUN)))
+        while (may := _redis.get(MAY)) is not None and number > int(str(may)):  # noqa: ASYNC110  another process says so
             await asyncio.sleep(0.05)
         if data == BROKEN:
             raise InvalidFrame("it is broken; draw another")  # noqa: EM101
         return ReadPicture(text=data.decode(), jpeg=b"", small=data, width=1, height=1)
 
 
-app = create_app(Settings.from_environment(), lambda settings: with_a_store(settings, PatientReaders))
+app = create_app(_settings, lambda settings: with_a_store(settings, lambda _: PatientReaders()))

@@ -14,7 +14,9 @@ from celery import signals
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from config import Settings
+from tests.redis_users import as_admin
 from tests.services import answered_by
+from vidask.connection import connect
 from vidask.models import Answer, AskJob
 from worker.factory import create_app
 
@@ -28,25 +30,30 @@ READY = "slow:ready"
 DONE_BY = "slow:done:"
 
 
-def _chain(connection: redis.Redis) -> Runnable[AskJob, Answer]:
+_settings = Settings.from_environment()
+#: For what is the test's own, which the worker's user may not touch.
+_redis = connect(as_admin(_settings.redis_url))
+
+
+def _chain(_: redis.Redis) -> Runnable[AskJob, Answer]:
     async def answer(job: AskJob) -> Answer:
         if job.question == DIE:
             os.kill(os.getpid(), signal.SIGKILL)
-        while connection.exists(job.question.removeprefix(WHILE)):  # noqa: ASYNC110  another process removes it
+        while _redis.exists(job.question.removeprefix(WHILE)):  # noqa: ASYNC110  another process removes it
             await asyncio.sleep(0.02)
         return Answer(text=f"by {os.getpid()}", standalone_question=job.question, model="slow")
 
     return RunnableLambda(answer)
 
 
-app = create_app(Settings.from_environment(), lambda settings: answered_by(settings, _chain))
+app = create_app(_settings, lambda settings: answered_by(settings, _chain))
 
 
 @signals.worker_ready.connect
 def _ready(**_: object) -> None:
-    app.services.ledger.redis.sadd(READY, os.getpid())
+    _redis.sadd(READY, os.getpid())
 
 
 @signals.task_postrun.connect
 def _done(task_id: str, **_: object) -> None:
-    app.services.ledger.redis.sadd(f"{DONE_BY}{os.getpid()}", task_id)
+    _redis.sadd(f"{DONE_BY}{os.getpid()}", task_id)

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 import redis
 
+from tests.redis_users import as_admin, as_worker
 from tests.support import LECTURE, plain_celery, wait_for
 from vidask import (
     Client,
@@ -75,7 +76,7 @@ def test_it_is_refused_in_one_line_before_anything_is_queued(
     what: str, idle_client: Client, idle_redis_url: str
 ) -> None:
     ask, said = REFUSED[what]
-    with redis.Redis.from_url(idle_redis_url) as connection:
+    with redis.Redis.from_url(as_admin(idle_redis_url)) as connection:
         before = connection.dbsize()
         with pytest.raises(InvalidJob) as refused:
             ask(idle_client)
@@ -162,7 +163,7 @@ def test_redis_down_at_enqueue_is_said_within_5_seconds() -> None:
 
 def test_a_job_whose_message_cannot_be_sent_is_accepted_and_found(idle_client: Client, idle_redis_url: str) -> None:
     """The queue's key is made one that cannot be pushed to, so that publishing fails and nothing else does."""
-    with redis.Redis.from_url(idle_redis_url, decode_responses=True) as connection:
+    with redis.Redis.from_url(as_admin(idle_redis_url), decode_responses=True) as connection:
         connection.delete("vidask")
         connection.set("vidask", "not a list")
         try:
@@ -172,7 +173,7 @@ def test_a_job_whose_message_cannot_be_sent_is_accepted_and_found(idle_client: C
         assert job.status() == "queued"
         sent: list[str] = []
         publisher = cast("Publisher", SimpleNamespace(send=lambda job_id, *_, **__: sent.append(job_id)))
-        with closing(connect(idle_redis_url)) as ours:
+        with closing(connect(as_worker(idle_redis_url))) as ours:
             sweep = Sweep(Ledger(ours), publisher, lease_s=15.0)
             wait_for("a sweep sends it", lambda: sweep.run() or job.id in sent)
 
@@ -257,7 +258,7 @@ def test_unknown_tasks_and_fields_do_no_harm(client: Client, worker: str) -> Non
     assert _lives(client)
     newer = {"question": "What is pruning?", "tenant": client.tenant, "schema_version": "1.7", "mood": "curious"}
     job_id = _publish(worker, json.dumps([[], newer, {}]).encode(), "application/json", "utf-8", "vidask.ask")
-    with redis.Redis.from_url(worker) as connection:
+    with redis.Redis.from_url(as_admin(worker)) as connection:
         wait_for("the row is there", lambda: connection.exists(keys.job_row(job_id)))
     assert "Pruning" in client.job(job_id).result(30).text
 

@@ -11,6 +11,7 @@ from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
 from tests.by_hand import WorkerByHand, worker_by_hand
+from tests.redis_users import as_admin
 from tests.support import plain_celery, wait_for
 from vidask import Client, JobCancelled, JobExpired, JobNotFound, keys
 from vidask.ledger import Outcome, Standing
@@ -93,7 +94,7 @@ def test_a_worker_that_has_lost_the_connection_hears_again_and_looks_up_what_it_
 ) -> None:
     job = idle_client.ask("Why?")
     hand.claim(job)
-    with redis.Redis.from_url(idle_redis_url) as connection:
+    with redis.Redis.from_url(as_admin(idle_redis_url)) as connection:
         connection.client_kill_filter(_type="pubsub")
         wait_for("the worker is told to look up what it missed", lambda: hand.connected == 2)
     assert job.cancel()

@@ -17,6 +17,7 @@ import redis
 
 from tests.by_hand import WorkerByHand, worker_by_hand
 from tests.drawing import png, slide
+from tests.redis_users import as_admin
 from tests.support import LECTURE, wait_for
 from vidask import Client, keys
 from worker.claims import Claim
@@ -207,7 +208,7 @@ def test_a_batch_that_was_killed_goes_on_where_it_stopped(vidask: Terminal, work
     assert json.loads(done.stdout) == {"questions": 300, "asked_now": 300 - answered, "failed": 0}
     answers = [json.loads(line) for line in out.read_text().splitlines()]
     assert [answer["line"] for answer in answers] == list(range(1, 301))
-    with redis.Redis.from_url(worker, decode_responses=True) as connection:
+    with redis.Redis.from_url(as_admin(worker), decode_responses=True) as connection:
         attempts = {connection.hget(f"vidask:job:{answer['job_id']}", "attempt") for answer in answers}
     assert attempts == {"1"}, "no question was asked twice"
     assert vidask("batch", "questions.jsonl", "--out", "answers.jsonl").returncode == 1, (
@@ -238,7 +239,7 @@ def test_cancel_of_a_running_job(idle_vidask: Terminal, idle_client: Client, han
 def test_ask_with_a_deadline(idle_vidask: Terminal, idle_redis_url: str) -> None:
     done = idle_vidask("ask", "Never answered?", "--deadline", "7.5", "--timeout", "0.1")
     assert "was still queued after 0.1 s" in done.stderr
-    with redis.Redis.from_url(idle_redis_url, decode_responses=True) as connection:
+    with redis.Redis.from_url(as_admin(idle_redis_url), decode_responses=True) as connection:
         row = connection.hgetall(keys.job_row(_job_of(connection, idle_vidask.env["VIDASK_TENANT"])))
     assert isinstance(row, dict)
     assert json.loads(row["payload"])["deadline_s"] == 7.5
@@ -288,7 +289,7 @@ def test_on_a_terminal_people_read_the_answer_while_it_is_written(
     answered: list[Claim] = []
 
     def answer() -> None:
-        claim = hand.claim(idle_client.job(_job_of(hand.ledger.redis, idle_client.tenant)))
+        claim = hand.claim(idle_client.job(_job_of(hand.admin, idle_client.tenant)))
         answered.append(claim)
         hand.streams.open(claim).write("A deep :tree: [b]over")
 

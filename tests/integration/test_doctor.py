@@ -19,10 +19,11 @@ from safetensors.numpy import save_file
 from config import Settings
 from pipeline.chroma import open_chroma
 from pipeline.store import ChromaStore
+from tests.redis_users import as_worker, redis_with_users
 from tests.support import wait_for
 from vidask import StoreUnavailable
 from worker.doctor.store import Indexed, Store, read_store
-from worker.embedded import child_process, free_port, is_free, redis_server
+from worker.embedded import child_process, free_port, is_free
 
 NAMES = [
     "settings",
@@ -33,11 +34,13 @@ NAMES = [
     "driver",
     "model",
     "hub",
+    "engine",
     "memory",
     "llm server",
     "redis",
     "redis eviction",
     "redis persistence",
+    "redis users",
     "chroma",
     "embedding model",
     "index",
@@ -84,7 +87,7 @@ def index_a_lecture(chroma: ClientAPI) -> None:
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Overrides the usual one: no worker reads this."""
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+    with redis_with_users(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
@@ -100,22 +103,27 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_a_laptop_with_the_defaults_is_well(redis_url: str, tmp_path: Path) -> None:
-    said = says(VIDASK_REDIS_URL=redis_url, VIDASK_CHROMA_PATH=tmp_path / "data" / "chroma")
+    said = says(VIDASK_REDIS_URL=as_worker(redis_url), VIDASK_CHROMA_PATH=tmp_path / "data" / "chroma")
     assert list(said.marks) == NAMES
     assert said.status == 0, said.lines
-    skipped = {"gpu", "driver", "model", "hub", "memory", "llm server"}
+    skipped = {"gpu", "driver", "model", "hub", "engine", "memory", "llm server"}
     assert {name for name, mark in said.marks.items() if mark == "–"} == skipped
     assert {name for name, mark in said.marks.items() if mark not in "–✓"} <= {"vllm", "disk"}
+    assert said.lines["redis users"] == "user 'worker' may do all that a worker does"
     assert not (tmp_path / "data").exists()
 
 
 def test_a_host_with_an_engine_and_a_model_that_is_whole(redis_url: str, tmp_path: Path, model: Path) -> None:
     """The engine is vLLM's build for CPUs."""
     chroma = tmp_path / "chroma"
-    said = says(VIDASK_REDIS_URL=redis_url, VIDASK_CHROMA_PATH=chroma, VLLM_MODEL_PATH=model)
+    said = says(VIDASK_REDIS_URL=as_worker(redis_url), VIDASK_CHROMA_PATH=chroma, VLLM_MODEL_PATH=model)
     assert said.status == 0, said.lines
     assert said.lines["vllm"].endswith("can be imported")
     assert said.lines["model"].startswith(f"{str(model)!r}: settings, tokenizer, chat template and")
+    assert said.lines["engine"] == (
+        "preset cpu (no GPU): max_model_len=4096, max_num_seqs=16; why: short, to fit into VLLM_CPU_KVCACHE_SPACE=1; "
+        "the model is not quantized"
+    )
     assert said.lines["memory"] == "the vllm that is installed computes on the CPU"
 
 
@@ -124,8 +132,8 @@ def test_much_is_wrong_at_once_and_all_of_it_is_said(tmp_path: Path) -> None:
     with open_chroma(settings) as chroma:
         index_a_lecture(chroma)
     forgetful = ["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no"]
-    with redis_server(tmp_path / "redis", arguments=forgetful) as url:
-        said = says(VIDASK_REDIS_URL=url, VIDASK_CHROMA_PATH=settings.chroma_path, VIDASK_REDIS_ULR=url)
+    with redis_with_users(tmp_path / "redis", arguments=forgetful) as url:
+        said = says(VIDASK_REDIS_URL=as_worker(url), VIDASK_CHROMA_PATH=settings.chroma_path, VIDASK_REDIS_ULR=url)
     assert said.status == 1
     assert (
         said.marks.items()

@@ -13,9 +13,10 @@ import pytest
 
 from tests.by_hand import WorkerByHand, worker_by_hand
 from tests.integration.test_remote_backends import PIECES, Ollama
+from tests.redis_users import as_worker, redis_with_users
 from tests.support import LECTURE, health, keys_without_ttl
 from vidask import Answer, Client, Message
-from worker.embedded import free_port, redis_server, worker_process
+from worker.embedded import free_port, worker_process
 
 QUOTED = "Quoted from the transcript: "
 SAID = "".join(PIECES)
@@ -62,7 +63,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Overrides the usual one, which another worker reads, too."""
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+    with redis_with_users(tmp_path_factory.mktemp("redis")) as url:
         yield url
         assert keys_without_ttl(url) == []
 
@@ -76,7 +77,7 @@ def client(ollama: Server, log: Path, redis_url: str) -> Iterator[Client]:
         "VIDASK_LLM_MODEL": "tiny",
         "VIDASK_LLM_URL": f"http://127.0.0.1:{ollama.port}",
     }
-    with worker_process(redis_url, env=env, log=log), Client(redis_url) as client:
+    with worker_process(as_worker(redis_url), env=env, log=log), Client(redis_url) as client:
         client.index_transcript("talk", text=LECTURE).result(timeout_s=60)
         yield client
 

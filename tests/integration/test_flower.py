@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.redis_users import as_user
 from tests.support import plain_celery, wait_for
 from vidask import Client, QueueUnavailable
 from worker.embedded import child_process, free_port, wait_until
@@ -19,13 +20,22 @@ from worker.embedded import child_process, free_port, wait_until
 def flower(worker: str, tmp_path: Path) -> Iterator[str]:
     """The address of its API. Workers tell it of their jobs because it asks them to."""
     port = free_port()
-    command = [sys.executable, "-m", "celery", "--broker", worker, "flower", "--address=127.0.0.1", f"--port={port}"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "--broker",
+        as_user(worker, "flower"),
+        "flower",
+        "--address=127.0.0.1",
+        f"--port={port}",
+    ]
     env = {"FLOWER_UNAUTHENTICATED_API": "true"}
     url = f"http://127.0.0.1:{port}"
     with child_process(command, env=env, cwd=tmp_path, log=tmp_path / "flower.log") as process:
         wait_until(lambda: _answers(url), process, QueueUnavailable(f"see {tmp_path / 'flower.log'}"))
         yield f"{url}/api"
-    with plain_celery(worker) as celery:
+    with plain_celery(as_user(worker, "flower")) as celery:
         celery.control.disable_events()
 
 

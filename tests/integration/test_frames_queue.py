@@ -12,6 +12,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from tests.by_hand import WorkerByHand, worker_by_hand
+from tests.redis_users import as_admin
 from tests.support import wait_for
 from vidask import (
     Client,
@@ -36,7 +37,7 @@ from worker.progress import ProgressNote
 
 @pytest.fixture
 def connection(idle_redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(idle_redis_url, decode_responses=True) as connection:
+    with redis.Redis.from_url(as_admin(idle_redis_url), decode_responses=True) as connection:
         yield connection
 
 
@@ -116,7 +117,7 @@ def test_a_picture_stays_for_a_day_from_when_it_was_last_sent(idle_client: Clien
 def test_pictures_of_many_megabytes_arrive_whole(idle_client: Client, idle_redis_url: str) -> None:
     pictures = [bytes([at]) * 3_000_000 for at in range(5)]
     idle_client.index_frames("talk", (Frame(float(at), picture) for at, picture in enumerate(pictures)))
-    with redis.Redis.from_url(idle_redis_url) as connection:
+    with redis.Redis.from_url(as_admin(idle_redis_url)) as connection:
         assert [connection.get(blob(idle_client, picture)) for picture in pictures] == pictures
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
+from tests.redis_users import as_worker, redis_with_users
 from tests.support import health, keys_without_ttl, plain_celery, wait_for
 from vidask import keys
-from worker.embedded import child_process, free_port, is_free, redis_server, worker_process
+from vidask.connection import redacted
+from worker.embedded import child_process, free_port, is_free, worker_process
 
 WELL = ["queue: ok, takes jobs", "engine: ok, answers", "embeddings: ok, embeds", "store: ok, finds"]
 
@@ -60,9 +62,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         chroma = Chroma(folder)
         stack.callback(chroma.stop)
         chroma.start()
-        url = stack.enter_context(redis_server(folder / "redis"))
+        url = stack.enter_context(redis_with_users(folder / "redis"))
         env = {"VIDASK_CHROMA_URL": f"http://127.0.0.1:{chroma.port}"}
-        stack.enter_context(worker_process(url, env=env, log=folder / "worker.log"))
+        stack.enter_context(worker_process(as_worker(url), env=env, log=folder / "worker.log"))
         yield Running(url, chroma, stack.enter_context(plain_celery(url)))
 
 
@@ -108,7 +110,8 @@ def test_a_worker_that_is_not_there(running: Running) -> None:
     done = health(running.url, "--hostname", "celery@nowhere")
     assert (done.returncode, done.stdout) == (1, "")
     said = "it is not there, still starting, or does not hear Redis"
-    assert done.stderr == f"vidask worker: worker celery@nowhere does not answer on {running.url}; {said}\n"
+    on = redacted(as_worker(running.url))
+    assert done.stderr == f"vidask worker: worker celery@nowhere does not answer on {on}; {said}\n"
 
 
 def test_redis_is_not_there() -> None:

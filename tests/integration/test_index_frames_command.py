@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from tests.drawing import Shot, slide, video
+from tests.redis_users import as_admin
 from vidask import Client, keys
 
 VIDASK = Path(sys.executable).with_name("vidask")
@@ -76,7 +77,7 @@ def idle_vidask(idle_redis_url: str, tenant: str, tmp_path: Path) -> Terminal:
 
 
 def _payload(url: str, job_id: str) -> dict[str, object]:
-    with redis.Redis.from_url(url, decode_responses=True) as connection:
+    with redis.Redis.from_url(as_admin(url), decode_responses=True) as connection:
         row = connection.hgetall(keys.job_row(job_id))
     assert isinstance(row, dict)
     return json.loads(row["payload"])

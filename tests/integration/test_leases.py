@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from tests.integration.slow_app import DIE, DONE_BY, READY, WHILE
+from tests.redis_users import as_admin, as_worker, redis_with_users
 from tests.support import keys_without_ttl, wait_for
 from vidask import Answer, Client, Job, JobExpired, JobQuarantined, QueueUnavailable, keys
 from vidask.connection import connect
-from worker.embedded import child_process, redis_server
+from worker.embedded import child_process
 
 LEASE_S = 2.0
 CONCURRENCY = 4
@@ -29,7 +30,7 @@ class Fleet:
     """Workers on one queue."""
 
     def __init__(self, url: str, folder: Path, stack: ExitStack) -> None:
-        self.redis = connect(url)
+        self.redis = connect(as_admin(url))
         self.client = Client(url)
         self._workers: list[subprocess.Popen[bytes]] = []
         self._url = url
@@ -39,7 +40,7 @@ class Fleet:
     def start(self, *, grace_s: float = 60.0) -> subprocess.Popen[bytes]:
         """One more; where it does not die at once it is ready for jobs."""
         env = {
-            "VIDASK_REDIS_URL": self._url,
+            "VIDASK_REDIS_URL": as_worker(self._url),
             "VIDASK_LEASE_S": str(LEASE_S),
             "VIDASK_GRACE_S": str(grace_s),
             "VIDASK_CONCURRENCY": str(CONCURRENCY),
@@ -115,7 +116,7 @@ class Fleet:
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
-    with redis_server(folder / "redis") as url, ExitStack() as stack:
+    with redis_with_users(folder / "redis") as url, ExitStack() as stack:
         fleet = Fleet(url, folder, stack)
         fleet.start()
         yield fleet

@@ -8,6 +8,7 @@ from celery import Celery
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
+from tests.redis_users import as_admin, as_worker
 from tests.support import LECTURE, plain_celery, wait_for
 from vidask import Client, JobExpired, JobFailed, Message, Segment, WaitTimeout, keys
 from vidask.connection import celery_settings
@@ -142,7 +143,7 @@ def test_clients_that_come_and_go_leave_no_connections_behind(idle_redis_url: st
         with Client(idle_redis_url, tenant=tenant) as client, pytest.raises(WaitTimeout):
             client.ask("Never answered?").result(0.05)
 
-    with redis.Redis.from_url(idle_redis_url) as connection:
+    with redis.Redis.from_url(as_admin(idle_redis_url)) as connection:
         ask()
         after_one = len(connection.client_list())
         for _ in range(5):
@@ -191,7 +192,7 @@ def test_a_job_goes_back_to_the_queue_while_redis_refuses_its_row(
 ) -> None:
     client.index_transcript("talk", text=LECTURE).result(30)
     job_id = f"refused-{client.tenant}"
-    with redis.Redis.from_url(worker) as connection, plain_celery(worker) as celery:
+    with redis.Redis.from_url(as_admin(worker)) as connection, plain_celery(worker) as celery:
         connection.set(keys.job_row(job_id), "no hash, so that the claim fails", ex=60)
         arguments = {"question": "What is pruning?", "tenant": client.tenant}
         sent = celery.send_task("vidask.ask", task_id=job_id, kwargs=arguments, queue="vidask")
@@ -210,7 +211,7 @@ def test_the_same_job_id_twice_is_one_job(client: Client) -> None:
 
 def test_questions_overtake_indexing(idle_client: Client, idle_redis_url: str) -> None:
     with (
-        Celery(set_as_current=False, changes=celery_settings(idle_redis_url)) as celery,
+        Celery(set_as_current=False, changes=celery_settings(as_worker(idle_redis_url))) as celery,
         celery.connection_for_read() as connection,
     ):
         queue = connection.SimpleQueue(keys.QUEUE)

@@ -16,10 +16,11 @@ from celery import Celery
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.by_hand import WorkerByHand, worker_by_hand
+from tests.redis_users import as_worker, redis_with_users
 from tests.support import LECTURE, plain_celery, wait_for
 from vidask import Client, Job, JobFailed, JobQuarantined, keys
 from worker.claims import Claims
-from worker.embedded import free_port, redis_server, worker_process
+from worker.embedded import free_port, worker_process
 from worker.prometheus import PrometheusMetrics
 from worker.sweep import Sweep
 
@@ -64,8 +65,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
         "VIDASK_LOG_FORMAT": "json",
     }
     with ExitStack() as stack:
-        url = stack.enter_context(redis_server(folder / "redis"))
-        stack.enter_context(worker_process(url, env=env, log=folder / "worker.log"))
+        url = stack.enter_context(redis_with_users(folder / "redis"))
+        stack.enter_context(worker_process(as_worker(url), env=env, log=folder / "worker.log"))
         client = stack.enter_context(Client(url, tenant="acme"))
         client.index_transcript("talk", text=LECTURE).result(60)
         control = stack.enter_context(plain_celery(url))
@@ -179,7 +180,7 @@ class Watch:
 
 @pytest.fixture(scope="module")
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
-    with redis_server(tmp_path_factory.mktemp("watch")) as url, worker_by_hand(url) as hand, Client(url) as client:
+    with redis_with_users(tmp_path_factory.mktemp("watch")) as url, worker_by_hand(url) as hand, Client(url) as client:
         metrics = PrometheusMetrics(hand.ledger.redis)
         sweep = Sweep(hand.ledger, hand.publisher, lease_s=LEASE_S, metrics=metrics)
         yield Watch(hand, client, sweep.run, metrics.registry.get_sample_value)

@@ -18,11 +18,12 @@ import pytest
 import redis
 
 from tests.by_hand import WorkerByHand, worker_by_hand
+from tests.redis_users import as_admin, as_worker, redis_with_users
 from tests.support import LECTURE, keys_without_ttl, plain_celery, wait_for
 from vidask import Answer, Client, InvalidJob, JobExpired, JobNotFound, JobQuarantined, Message, keys
 from vidask.jobs import Job
 from worker.claims import Claim, Claims
-from worker.embedded import redis_server, worker_process
+from worker.embedded import worker_process
 from worker.sweep import Sweep
 
 VIDASK = Path(sys.executable).with_name("vidask")
@@ -33,7 +34,7 @@ Vidask = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("quarantine")) as url:
+    with redis_with_users(tmp_path_factory.mktemp("quarantine")) as url:
         yield url
 
 
@@ -151,14 +152,14 @@ def test_the_newest_is_listed_first_and_strangers_see_and_touch_nothing(
 def test_a_replayed_job_starts_with_a_clean_record(client: Client, url: str, hand: WorkerByHand) -> None:
     job = client.ask("Why?")
     set_aside(hand, job)
-    queued = hand.ledger.redis.llen(keys.AGAIN)
+    queued = hand.admin.llen(keys.AGAIN)
     job.replay()
-    assert hand.ledger.redis.zscore(keys.QUARANTINE, job.id) is None
+    assert hand.admin.zscore(keys.QUARANTINE, job.id) is None
     assert (job.status(), client.quarantined()) == ("queued", [])
-    row = hand.ledger.redis.hgetall(keys.job_row(job.id))
+    row = hand.admin.hgetall(keys.job_row(job.id))
     assert isinstance(row, dict)
     assert not {"error", "error_type", "finished_at_s"} & set(row), "who polls the row finds no end"
-    assert hand.ledger.redis.llen(keys.AGAIN) == queued + 1, "a message was sent"
+    assert hand.admin.llen(keys.AGAIN) == queued + 1, "a message was sent"
     with plain_celery(url) as celery:
         assert celery.AsyncResult(job.id).state == "PENDING"
     crash(hand, job)
@@ -185,7 +186,7 @@ def test_a_worker_that_was_only_silent_does_not_end_the_replayed_job(client: Cli
 def test_a_job_is_replayed_once(client: Client, hand: WorkerByHand) -> None:
     job = client.ask("Why?")
     set_aside(hand, job)
-    queued = hand.ledger.redis.llen(keys.AGAIN)
+    queued = hand.admin.llen(keys.AGAIN)
 
     def replay(_: int) -> str:
         try:
@@ -198,7 +199,7 @@ def test_a_job_is_replayed_once(client: Client, hand: WorkerByHand) -> None:
         said = sorted(people.map(replay, range(8)))
     refusal = f"job {job.id} is queued, not in quarantine; 'vidask quarantine list' names the jobs that are"
     assert said == [refusal] * 7 + ["replayed"]
-    assert hand.ledger.redis.llen(keys.AGAIN) == queued + 1
+    assert hand.admin.llen(keys.AGAIN) == queued + 1
 
 
 def test_what_is_not_in_quarantine_is_left_alone(client: Client, hand: WorkerByHand) -> None:
@@ -273,7 +274,7 @@ def test_a_dropped_job_leaves_nothing_behind(client: Client, url: str, hand: Wor
 
 def _traces(url: str, job_id: str) -> list[str]:
     """Keys that are about the job, or have it among their members."""
-    with redis.Redis.from_url(url, decode_responses=True) as connection:
+    with redis.Redis.from_url(as_admin(url), decode_responses=True) as connection:
         ours = [*connection.scan_iter("vidask:*"), *connection.scan_iter("celery-task-meta-*")]
         sets = [key for key in ours if connection.type(key) == "zset"]
         return [key for key in ours if job_id in key] + [
@@ -284,30 +285,30 @@ def _traces(url: str, job_id: str) -> list[str]:
 def test_a_job_whose_row_has_expired_is_tidied_away(client: Client, hand: WorkerByHand) -> None:
     job = client.ask("Why?")
     set_aside(hand, job)
-    hand.ledger.redis.delete(keys.job_row(job.id))
+    hand.admin.delete(keys.job_row(job.id))
     assert client.quarantined() == []
-    assert hand.ledger.redis.zscore(keys.QUARANTINE, job.id) is None
+    assert hand.admin.zscore(keys.QUARANTINE, job.id) is None
 
 
 def test_a_job_that_is_just_being_set_aside_is_not_tidied_away(client: Client, hand: WorkerByHand) -> None:
     job = client.ask("Why?")
     hand.claim(job)
-    hand.ledger.redis.zadd(keys.QUARANTINE, {job.id: time.time()})
-    hand.ledger.redis.expire(keys.QUARANTINE, keys.QUEUED_TTL_S)
+    hand.admin.zadd(keys.QUARANTINE, {job.id: time.time()})
+    hand.admin.expire(keys.QUARANTINE, keys.QUEUED_TTL_S)
     assert client.quarantined() == []
-    assert hand.ledger.redis.zscore(keys.QUARANTINE, job.id) is not None
+    assert hand.admin.zscore(keys.QUARANTINE, job.id) is not None
 
 
 def test_a_worker_answers_the_replayed_question_and_a_replayed_transcript_undoes_no_newer_one(tmp_path: Path) -> None:
     older = "WEBVTT\n\n00:00.000 --> 00:04.000\nPruning is what gardeners do in spring.\n"
-    with redis_server(tmp_path / "redis") as url, Client(url) as client:
+    with redis_with_users(tmp_path / "redis") as url, Client(url) as client:
         question = client.ask("What does pruning remove?", video_ids=["talk"], deadline_s=4.0)
         transcript = client.index_transcript("talk", text=older)
         asked_at = time.monotonic()
         with worker_by_hand(url) as hand:
             set_aside(hand, question, transcript)
         env = {"VIDASK_CHROMA_PATH": str(tmp_path / "chroma")}
-        with worker_process(url, env=env, log=tmp_path / "worker.log"):
+        with worker_process(as_worker(url), env=env, log=tmp_path / "worker.log"):
             assert client.index_transcript("talk", text=LECTURE).result(60).segments == 5
             assert {job.job_id for job in client.quarantined()} == {question.id, transcript.id}
             wait_for("the first deadline has passed", lambda: time.monotonic() - asked_at > 4.0)

@@ -20,9 +20,10 @@ import pytest
 import redis
 
 from tests.by_hand import worker_by_hand
+from tests.redis_users import as_admin, as_worker, redis_with_users
 from tests.support import LECTURE, keys_without_ttl, wait_for
 from vidask import Answer, Client, Job
-from worker.embedded import redis_server, worker_process
+from worker.embedded import worker_process
 
 #: So long after Redis can be reached again a worker answers a new question at the latest, seconds. It may be waiting just then for
 #: an answer that does not come, on one connection after the other.
@@ -58,7 +59,7 @@ class Proxy:
     def __init__(self, redis_url: str) -> None:
         self._to = urlsplit(redis_url).port
         self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self._server.getsockname()[1]}/0"
+        self.url = redis_url.replace(f":{self._to}/", f":{self._server.getsockname()[1]}/")
         self._silent = False
         self._connections: list[_Connection] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -142,12 +143,12 @@ class Running:
         return log.read_bytes().count(f"vidask:job:{job.id}\r\n$5\r\nstate\r\n$9\r\nsucceeded\r\n".encode())
 
     def redis_pid(self) -> int:
-        with redis.Redis.from_url(self.url) as connection:
+        with redis.Redis.from_url(as_admin(self.url)) as connection:
             return connection.info("server")["process_id"]
 
     def start_redis(self) -> None:
         """Once more, with what it has on disk."""
-        self.servers.enter_context(redis_server(self.folder / "redis", port=urlsplit(self.url).port))
+        self.servers.enter_context(redis_with_users(self.folder / "redis", port=urlsplit(self.url).port))
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +156,10 @@ def one_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("reconnect")
     env = {"VIDASK_CHROMA_PATH": str(folder / "chroma"), "VIDASK_LEASE_S": "2"}
     with ExitStack() as servers:
-        url = servers.enter_context(redis_server(folder / "redis"))
+        url = servers.enter_context(redis_with_users(folder / "redis"))
         with (
             closing(Proxy(url)) as proxy,
-            worker_process(proxy.url, env=env, log=folder / "worker.log") as process,
+            worker_process(as_worker(proxy.url), env=env, log=folder / "worker.log") as process,
             Client(url) as client,
         ):
             client.index_transcript("talk", text=LECTURE).result(30)
@@ -197,7 +198,7 @@ def test_redis_hangs_for_longer_than_anybody_waits(running: Running) -> None:
 def test_redis_is_full_when_the_connections_break(running: Running) -> None:
     """Celery's own tables, which a worker writes when it connects, are refused then."""
     running.ask().result(10)
-    with redis.Redis.from_url(running.url) as connection:
+    with redis.Redis.from_url(as_admin(running.url)) as connection:
         connection.config_set("maxmemory", "1mb")
         connection.client_kill_filter(_type="normal")
         wait_for("the worker has noticed", lambda: running.worker_says("no jobs for now: Redis: Command"))

@@ -8,9 +8,10 @@ import pytest
 from celery import Celery
 
 from tests.chaos.work import RECORDS, Work
+from tests.redis_users import as_worker, redis_with_users
 from tests.support import keys_without_ttl, plain_celery, wait_for
 from vidask import Client, JobCancelled
-from worker.embedded import redis_server, worker_process
+from worker.embedded import worker_process
 
 LONG, SHORT = str(Work(60.0)), str(Work(0.01))
 
@@ -21,8 +22,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("revoke")
     env = {RECORDS: str(folder), "VIDASK_CONCURRENCY": "1"}
     with (
-        redis_server(folder / "redis") as url,
-        worker_process(url, env=env, log=folder / "worker.log", app="tests.chaos.chaos_app"),
+        redis_with_users(folder / "redis") as url,
+        worker_process(as_worker(url), env=env, log=folder / "worker.log", app="tests.chaos.chaos_app"),
     ):
         yield url
         assert keys_without_ttl(url) == []

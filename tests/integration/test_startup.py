@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.redis_users import as_worker, redis_with_users
 from vidask import Client
 from worker.embedded import consumes, free_port, redis_server, worker_process
 
@@ -40,7 +41,7 @@ def test_the_password_of_redis_is_wrong(tmp_path: Path) -> None:
 
 
 def test_another_worker_holds_the_embedded_chroma(worker: str, worker_log: Path) -> None:
-    said = _said(_start(VIDASK_REDIS_URL=worker, VIDASK_CHROMA_PATH=str(worker_log.parent / "chroma")))
+    said = _said(_start(VIDASK_REDIS_URL=as_worker(worker), VIDASK_CHROMA_PATH=str(worker_log.parent / "chroma")))
     assert "another worker holds the embedded Chroma" in said
     assert "VIDASK_CHROMA_URL" in said
     assert consumes(worker), "the first worker works on"
@@ -59,18 +60,18 @@ def test_another_worker_holds_the_embedded_chroma(worker: str, worker_log: Path)
     ],
 )
 def test_a_setting_is_wrong(env: dict[str, str], said: str, idle_redis_url: str, tmp_path: Path) -> None:
-    started = _start(**{"VIDASK_REDIS_URL": idle_redis_url, "VIDASK_CHROMA_PATH": str(tmp_path / "chroma"), **env})
-    assert said in _said(started)
+    well = {"VIDASK_REDIS_URL": as_worker(idle_redis_url), "VIDASK_CHROMA_PATH": str(tmp_path / "chroma")}
+    assert said in _said(_start(**(well | env)))
 
 
 def test_what_was_indexed_is_there_after_a_restart(tmp_path: Path) -> None:
     env = {"VIDASK_CHROMA_PATH": str(tmp_path / "chroma")}
-    with redis_server(tmp_path / "redis") as url, Client(url) as client:
-        with worker_process(url, env=env, log=tmp_path / "first.log"):
+    with redis_with_users(tmp_path / "redis") as url, Client(url) as client:
+        with worker_process(as_worker(url), env=env, log=tmp_path / "first.log"):
             client.index_transcript(
                 "talk", text="WEBVTT\n\n00:01.000 --> 00:02.000\nThe answer is forty-two.\n"
             ).result(30)
         question = client.ask("What is the answer?")
         assert question.status() == "queued"
-        with worker_process(url, env=env, log=tmp_path / "second.log"):
+        with worker_process(as_worker(url), env=env, log=tmp_path / "second.log"):
             assert "forty-two" in question.result(30).text

@@ -20,9 +20,10 @@ from config import Settings
 from pipeline.chroma import open_chroma
 from pipeline.retriever import VideoRetriever
 from tests.library import SHORT, AlwaysTheQuestion, Library, chunk
+from tests.redis_users import as_admin, as_worker, redis_with_users
 from tests.support import LECTURE, wait_for
 from vidask import Client, JobCancelled, JobExpired, JobFailed, StoreUnavailable, keys
-from worker.embedded import child_process, free_port, redis_server, wait_until, worker_process
+from worker.embedded import child_process, free_port, wait_until, worker_process
 
 #: Starts a program whose files end at so many bytes. To SQLite that is a full disk.
 _WITH_SMALL_FILES = (
@@ -83,14 +84,14 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Overrides the usual one, which another worker reads, too."""
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+    with redis_with_users(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def worker(redis_url: str, chroma: ChromaServer, log: Path) -> Iterator[str]:
     """Overrides the usual one, which embeds Chroma."""
-    with worker_process(redis_url, env={"VIDASK_CHROMA_URL": chroma.url}, log=log) as process:
+    with worker_process(as_worker(redis_url), env={"VIDASK_CHROMA_URL": chroma.url}, log=log) as process:
         yield redis_url
         assert process.poll() is None, f"the worker died; its log: {log.read_text()[-3000:]}"
 
@@ -119,7 +120,7 @@ def test_a_server_that_starts_again_costs_no_job(
 
     assert {job.result(60).citations[0].start_s for job in asking} == {70.0}
     assert (indexing.result(60).segments, forgetting.result(60).removed) == (5, 3)
-    with redis.Redis.from_url(worker, decode_responses=True) as connection:
+    with redis.Redis.from_url(as_admin(worker), decode_responses=True) as connection:
         assert {connection.hget(keys.job_row(job.id), "attempt") for job in jobs} == {"1"}
     assert client.ask("What is pruning?", video_ids=["new"]).result(60).citations
     with pytest.raises(JobFailed, match="video 'old' is not indexed"):

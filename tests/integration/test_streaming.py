@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from tests.by_hand import WorkerByHand, worker_by_hand
+from tests.redis_users import redis_with_users
 from tests.support import LECTURE, wait_for
 from vidask import (
     Client,
@@ -31,7 +32,7 @@ from vidask.connection import connect
 from vidask.jobs import Job
 from vidask.ledger import Outcome, load_script
 from worker import streams
-from worker.embedded import free_port, redis_server
+from worker.embedded import free_port
 
 T = TypeVar("T")
 
@@ -136,11 +137,11 @@ def test_a_job_that_nobody_streams_writes_no_stream_and_costs_redis_nothing(
     del spent["info"]
     claiming = "evalsha hmget time zrem hset zadd pexpire"
     assert spent == Counter(f"{claiming} evalsha hmget hset pexpire set publish zrem".split())
-    assert not hand.ledger.redis.exists(keys.stream(job.id))
+    assert not hand.admin.exists(keys.stream(job.id))
 
 
 def _calls(hand: WorkerByHand) -> Counter[str]:
-    stats: Any = hand.ledger.redis.info("commandstats")
+    stats: Any = hand.admin.info("commandstats")
     return Counter({name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()})
 
 
@@ -217,7 +218,7 @@ def test_a_job_that_has_ended_gives_its_text_at_once(idle_client: Client, hand: 
     (event,) = job.stream()
     assert (event.kind, event.text) == ("text", "A deep tree overfits.")
     assert list(job.stream(event.id)) == []
-    assert not hand.ledger.redis.exists(keys.stream(job.id))
+    assert not hand.admin.exists(keys.stream(job.id))
 
 
 def test_a_stream_that_has_expired_gives_the_whole_text_again(idle_client: Client, hand: WorkerByHand) -> None:
@@ -230,7 +231,7 @@ def test_a_stream_that_has_expired_gives_the_whole_text_again(idle_client: Clien
     stream.write("tree")
     stream.close()
     hand.answer(claim, "A deep tree")
-    hand.ledger.redis.delete(keys.stream(job.id))
+    hand.admin.delete(keys.stream(job.id))
     assert text_of(list(job.stream())) == "A deep tree"
     resumed = list(job.stream(last_seen.id))
     assert [event.kind for event in resumed] == ["restart", "text"]
@@ -246,7 +247,7 @@ def test_a_stream_that_redis_has_lost_while_it_is_written_is_written_again(
     stream = hand.streams.open(claim)
     stream.write("A deep ")
     first = next(events)
-    hand.ledger.redis.delete(keys.stream(job.id))
+    hand.admin.delete(keys.stream(job.id))
     stream.write("tree")
     again = [next(events), next(events)]
     assert text_of([first, *again]) == "A deep tree"
@@ -264,14 +265,14 @@ def test_text_that_is_sent_twice_because_the_reply_was_lost_stands_there_once(
     for _ in range(2):
         held = send(keys=[keys.job_row(job.id), keys.stream(job.id)], args=[60_000, 100, 1, 0, 6, "A deep"])
         assert held == [6]
-    assert hand.ledger.redis.xlen(keys.stream(job.id)) == 1
+    assert hand.admin.xlen(keys.stream(job.id)) == 1
 
 
 def test_an_end_that_is_not_in_the_stream_is_found_in_the_row(idle_client: Client, hand: WorkerByHand) -> None:
     job = idle_client.ask("Why?")
     reader = read(job)
     claim = hand.claim(job)
-    hand.ledger.redis.hdel(keys.job_row(job.id), "streamed")
+    hand.admin.hdel(keys.job_row(job.id), "streamed")
     hand.answer(claim, "A deep tree")
     assert text_of(reader.result(10)) == "A deep tree"
 
@@ -317,7 +318,7 @@ def test_a_stream_is_bounded_and_does_not_stay(
     idle_client: Client, hand: WorkerByHand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "MAX_STREAM_ENTRIES", 100)
-    job, connection = idle_client.ask("Why?"), cast("Any", hand.ledger.redis)
+    job, connection = idle_client.ask("Why?"), cast("Any", hand.admin)
     events = job.stream()
     for attempt in range(400):
         stream = hand.streams.open(hand.claim_again(job) if attempt else hand.claim(job))
@@ -355,7 +356,7 @@ def test_while_redis_is_away_the_job_goes_on_and_afterwards_the_text_is_whole(
 ) -> None:
     port = free_port()
     with ExitStack() as stack:
-        with redis_server(tmp_path / "redis", port=port, arguments=["--appendfsync", "always"]) as url:
+        with redis_with_users(tmp_path / "redis", port=port, arguments=["--appendfsync", "always"]) as url:
             client = stack.enter_context(Client(url))
             hand = stack.enter_context(worker_by_hand(url))
             job = client.ask("Why?")
@@ -367,7 +368,7 @@ def test_while_redis_is_away_the_job_goes_on_and_afterwards_the_text_is_whole(
         stream.write("tree ")
         wait_for("the worker has noticed", lambda: "answers are not streamed for now" in caplog.text)
         stream.write("over")
-        with redis_server(tmp_path / "redis", port=port):
+        with redis_with_users(tmp_path / "redis", port=port):
             wait_for("Redis answers", lambda: _answers(url))
             stream.write("fits.")
             stream.close()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from worker.doctor import environment, hardware, models, packages, redis, store
+from pipeline.llm.engine_arguments import card_for, check_numbers
+from worker.doctor import environment, hardware, models, packages, redis, store, users
 from worker.doctor.facts import Facts
 from worker.doctor.findings import Finding, NotLookedAt, given, needed
+from worker.rights import missing_rights
 
 
 def checks_of(facts: Facts) -> Mapping[str, Callable[[], Finding]]:
@@ -22,11 +25,13 @@ def checks_of(facts: Facts) -> Mapping[str, Callable[[], Finding]]:
         "driver": lambda: hardware.driver(needed(facts.device, "no GPU is here"), packages.cuda_of_torch()),
         "model": lambda: models.model(given(facts.model)),
         "hub": lambda: models.hub(models.hub_id(facts.model_path)),
+        "engine": lambda: _engine(facts),
         "memory": lambda: _memory(facts),
         "llm server": lambda: models.llm_server(facts.backends, facts.settings),
-        "redis": lambda: redis.redis(given(facts.redis)),
+        "redis": lambda: redis.redis(given(facts.redis), facts.settings.redis_url),
         "redis eviction": lambda: redis.eviction(needed(facts.redis, "Redis does not answer")),
         "redis persistence": lambda: redis.persistence(needed(facts.redis, "Redis does not answer")),
+        "redis users": lambda: _redis_users(facts),
         "chroma": lambda: store.chroma(facts.store),
         "embedding model": lambda: _embedding_model(facts),
         "index": lambda: _index(facts),
@@ -59,13 +64,27 @@ def _wants_gpu(facts: Facts) -> str:
     )
 
 
+def _engine(facts: Facts) -> Finding:
+    model = needed(facts.model, "the model's files are not whole")
+    cards = () if packages.is_for_cpus(facts.installed) else facts.cards
+    return hardware.engine(facts.settings, model, cards)
+
+
 def _memory(facts: Facts) -> Finding:
     model = needed(facts.model, "the model's files are not whole")
     if packages.is_for_cpus(facts.installed):
         msg = "the vllm that is installed computes on the CPU"
         raise NotLookedAt(msg)
-    device = needed(facts.device, "no GPU is here")
+    device, config = needed(facts.device, "no GPU is here"), facts.settings.engine_config
+    check_numbers(config)
+    device = replace(device, gpu=card_for(config, facts.cards) or device.gpu)
     return hardware.memory(model, facts.engine_arguments(model, device), device)
+
+
+def _redis_users(facts: Facts) -> Finding:
+    needed(facts.redis, "Redis does not answer this user")
+    url = facts.settings.redis_url
+    return users.users(missing_rights(url), url)
 
 
 def _embedding_model(facts: Facts) -> Finding:
