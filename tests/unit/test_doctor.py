@@ -14,7 +14,7 @@ from config import Settings
 from pipeline.llm.gpu import GIB, Gpu
 from pipeline.llm.model_folder import ModelFiles
 from vidask.errors import InvalidSettings, QueueUnavailable, StoreUnavailable
-from worker.doctor import environment, hardware, models, packages, redis, store
+from worker.doctor import environment, hardware, models, packages, redis, store, users
 from worker.doctor.checks import checks_of
 from worker.doctor.command import shown
 from worker.doctor.device import Device, Process
@@ -25,6 +25,7 @@ from worker.doctor.packages import Installed
 DOCS = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
 
 A10 = Gpu("NVIDIA A10", 23028 * 1024**2, 22 * GIB)
+T4 = Gpu("Tesla T4", 15360 * 1024**2, 15 * GIB, (7, 5))
 HOST = Device(A10, "550.54.15", (12, 4))
 BUSY = Device(
     Gpu(A10.name, A10.total_bytes, 13 * GIB), "550.54.15", (12, 4), (Process(4711, "ollama", int(8.9 * GIB)),)
@@ -35,6 +36,9 @@ QWEN = ModelFiles(
     "Qwen2.5-VL-7B",
     {"num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "hidden_size": 3584},
     {"BF16": int(15.4 * GIB)},
+)
+GPTQ = ModelFiles(
+    "/models/qwen-gptq", {**QWEN.config, "quantization_config": {"quant_method": "gptq"}}, {"I32": 5 * GIB}
 )
 PRESET = {"max_model_len": 16384, "gpu_memory_utilization": 0.9, "max_num_seqs": 64}
 
@@ -52,6 +56,12 @@ REDIS = {
 AWAY = QueueUnavailable(
     "Redis at redis://queue:6379/0 does not answer (timed out); start it, or correct VIDASK_REDIS_URL"
 )
+MISSING = [
+    "getrange vidask:job:- 1 1",
+    "exists vidask:leases",
+    "publish vidask:control -",
+    "psubscribe /0.celery.pidbox",
+]
 HELD = store.StoreInUse(
     "another worker holds the embedded Chroma in data; stop it, or give this one its own VIDASK_CHROMA_PATH"
 )
@@ -119,6 +129,9 @@ TROUBLE: list[tuple[str, Callable[[], Finding]]] = [
             "someone/model", "https://hub.example: it does not answer (ConnectTimeout)", cached=True
         ),
     ),
+    ("engine", lambda: hardware.engine(Settings(engine_config={"quantization": "awq"}), GPTQ, [A10])),
+    ("engine", lambda: hardware.engine(Settings(engine_config={"quantization": "awq"}), QWEN, [A10])),
+    ("engine", lambda: hardware.engine(Settings(engine_config={"dtype": "bfloat16"}), QWEN, [T4])),
     ("memory", lambda: hardware.memory(QWEN, {**PRESET, "max_model_len": 131072}, HOST)),
     ("memory", lambda: hardware.memory(QWEN, PRESET, BUSY)),
     ("memory", lambda: hardware.memory(QWEN, {**PRESET, "max_model_len": 65536}, HOST)),
@@ -129,6 +142,7 @@ TROUBLE: list[tuple[str, Callable[[], Finding]]] = [
     ("redis eviction", lambda: redis.eviction({**REDIS, "maxmemory_policy": "allkeys-lru"})),
     ("redis persistence", lambda: redis.persistence({**REDIS, "aof_enabled": 0})),
     ("redis persistence", lambda: redis.persistence({**REDIS, "aof_last_write_status": "err"})),
+    ("redis users", lambda: users.users(MISSING, "redis://videos:secret@queue:6379/0")),
     ("chroma", lambda: store.chroma(FULL)),
     ("chroma", lambda: store.chroma(HELD)),
     ("embedding model", lambda: models.embedding_model("BAAI/bge-m3", "cpu", NOT_HERE)),
@@ -145,10 +159,12 @@ WELL: Mapping[str, Callable[[], Finding]] = {
     "gpu": lambda: hardware.gpu(HOST, wanted_by="llm_backend"),
     "driver": lambda: hardware.driver(HOST, (12, 4)),
     "model": lambda: models.model(QWEN),
+    "engine": lambda: hardware.engine(Settings(), QWEN, [A10]),
     "memory": lambda: hardware.memory(QWEN, PRESET, HOST),
     "redis": lambda: redis.redis(REDIS),
     "redis eviction": lambda: redis.eviction(REDIS),
     "redis persistence": lambda: redis.persistence(REDIS),
+    "redis users": lambda: users.users([], "redis://worker:secret@queue:6379/0"),
     "chroma": lambda: store.chroma(MINILM),
     "embedding model": lambda: models.embedding_model("minilm", "cpu", 384),
     "index": lambda: store.index(MINILM, "minilm", 384),
@@ -180,6 +196,27 @@ def test_every_check_of_the_guide_is_one_that_finds_trouble() -> None:
 @pytest.mark.parametrize("name", WELL)
 def test_a_host_that_is_well(name: str) -> None:
     assert re.fullmatch(rf"✓ {name}: .+", _printed(name, WELL[name]))
+
+
+@pytest.mark.parametrize(
+    ("config", "model", "how"),
+    [
+        ({}, QWEN, "the model is not quantized"),
+        ({}, GPTQ, "the model is quantized beforehand (gptq, says its config.json)"),
+        ({"quantization": "FP8"}, QWEN, "the model is quantized while it is loaded (fp8)"),
+    ],
+)
+def test_what_the_engine_is_started_with_says_the_preset_why_and_how_the_model_is_quantized(
+    config: Mapping[str, object], model: ModelFiles, how: str
+) -> None:
+    assert hardware.engine(Settings(engine_config=dict(config)), model, [A10]).said == (
+        "preset 24gb (NVIDIA A10, 22.5 GiB): max_model_len=16384, gpu_memory_utilization=0.9, max_num_seqs=64; "
+        f"why: a 7B in bf16 leaves 3.3 GiB of KV cache, about 23 questions at once; {how}"
+    )
+
+
+def test_without_a_card_the_engine_is_the_cpus() -> None:
+    assert hardware.engine(Settings(), QWEN, []).said.startswith("preset cpu (no GPU): max_model_len=4096")
 
 
 def test_the_sum_of_the_memory_says_what_the_cache_holds() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from config import Settings
 from pipeline.llm.gpu import GIB, Gpu
 from pipeline.llm.model_folder import ModelFiles
 from tests.hub import Hub, running_hub
+from vidask.errors import InvalidSettings
 from worker.doctor import models, packages
 from worker.doctor.checks import checks_of
 from worker.doctor.device import Device
@@ -88,7 +90,8 @@ def server() -> Facts:
     """A host with a card on which a 7B is to run; what it would find out is given."""
     facts = Facts()
     settings = Settings(model_path=NAME, engine_config={"max_num_seqs": 4}, pictures_path=Path("data"))
-    vars(facts).update(settings_read=settings, device=A10, model=QWEN, installed=Installed({"vllm": "0.32.0"}, {}))
+    vllm = Installed({"vllm": "0.32.0"}, {})
+    vars(facts).update(settings_read=settings, device=A10, cards=[A10.gpu], model=QWEN, installed=vllm)
     return facts
 
 
@@ -97,6 +100,26 @@ def test_the_memory_is_summed_with_the_preset_of_the_card_and_vllm_config_over_i
         "weights 15.4 GiB, 4.8 GiB left of 20.2 GiB; 4 sequences of 16,384 tokens want 3.5 GiB of KV cache, 62,529 tokens fit: "
         "3 at full length, 15,632 tokens each for all"
     )
+
+
+def test_the_engine_is_said_with_the_preset_of_the_card_and_vllm_config_over_it(server: Facts) -> None:
+    assert checks_of(server)["engine"]().said == (
+        "preset 24gb (NVIDIA A10, 22.5 GiB): max_model_len=16384, gpu_memory_utilization=0.9; from VLLM_CONFIG: max_num_seqs=4; "
+        "why: a 7B in bf16 leaves 3.3 GiB of KV cache, about 23 questions at once; the model is not quantized"
+    )
+
+
+def test_a_model_that_is_spread_over_cards_has_to_fit_on_the_smallest(server: Facts) -> None:
+    small = replace(A10.gpu, name="NVIDIA GeForce RTX 3060", total_bytes=12 * GIB, free_bytes=12 * GIB)
+    spread = Settings(model_path=NAME, engine_config={"tensor_parallel_size": 2, "max_model_len": 262_144})
+    vars(server).update(cards=[A10.gpu, small], settings_read=spread)
+    assert "gpu_memory_utilization 0.9 of NVIDIA GeForce RTX 3060 (12.0 GiB)" in checks_of(server)["memory"]().said
+
+
+def test_cards_that_are_wanted_but_not_visible_are_missed_by_the_engine(server: Facts) -> None:
+    vars(server).update(settings_read=Settings(model_path=NAME, engine_config={"tensor_parallel_size": 2}))
+    with pytest.raises(InvalidSettings, match="tensor_parallel_size 2 needs 2 cards, 1 is visible"):
+        checks_of(server)["engine"]()
 
 
 def test_a_server_with_a_card_is_looked_at_as_one(server: Facts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from config import Settings
-from pipeline.llm.engine_arguments import max_num_seqs
+from pipeline.llm.engine_arguments import card_for, check_cards, max_num_seqs, preset_arguments
 from pipeline.llm.gpu import GIB, Gpu, find_gpu
 from pipeline.llm.memory import check_memory, memory_needed
 from pipeline.llm.model_folder import ModelFiles
-from pipeline.llm.presets import PRESETS, describe_preset, preset_for
+from pipeline.llm.presets import CPU, PRESETS, describe_preset, preset_for
 from vidask.errors import InvalidSettings
 
 #: As the driver names and counts them.
@@ -61,11 +61,37 @@ def test_the_model_that_a_preset_is_made_for_fits_on_its_cards(model: ModelFiles
     check_memory(model, memory_needed(model, preset.arguments), gpu, preset.arguments["gpu_memory_utilization"])
 
 
-def test_the_log_says_in_one_line_what_the_preset_set_and_what_it_did_not() -> None:
-    line = describe_preset(preset_for("auto", A10), A10, {"max_num_seqs": 8, "dtype": "auto"})
-    assert line == (
-        "preset 24gb (NVIDIA A10, 22.5 GiB): max_model_len=16384, gpu_memory_utilization=0.9; from VLLM_CONFIG: max_num_seqs=8"
+def test_the_log_says_in_one_line_what_the_preset_set_what_it_did_not_and_why() -> None:
+    given = {"max_num_seqs": 8, "dtype": "auto"}
+    arguments = preset_arguments(Settings(model_path="/m"), {"max_position_embeddings": 4096}, A10) | given
+    assert describe_preset(preset_for("auto", A10), A10, arguments, given) == (
+        "preset 24gb (NVIDIA A10, 22.5 GiB): max_model_len=4096, gpu_memory_utilization=0.9; from VLLM_CONFIG: max_num_seqs=8; "
+        "why: a 7B in bf16 leaves 3.3 GiB of KV cache, about 23 questions at once"
     )
+
+
+def test_on_a_cpu_the_log_says_what_fits_into_its_share_of_memory() -> None:
+    assert describe_preset(CPU, None, CPU.arguments, {}) == (
+        "preset cpu (no GPU): max_model_len=4096, max_num_seqs=16; why: short, to fit into VLLM_CPU_KVCACHE_SPACE=1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpu", "model", "questions"),
+    [(H100, BF16, 380), (L40S, BF16, 160), (A10, BF16, 23), (RTX_A4500, BF16, 10), (T4, AWQ, 39)],
+)
+def test_the_number_of_questions_that_a_preset_names_is_what_the_sum_of_the_memory_gives(
+    gpu: Gpu, model: ModelFiles, questions: int
+) -> None:
+    """A question with its passages is about 2,700 tokens; a step needs about 1.5 GiB for itself."""
+    preset = preset_for("auto", gpu)
+    needed = memory_needed(model, preset.arguments)
+    room = gpu.total_bytes * preset.arguments["gpu_memory_utilization"] - needed.weights_bytes - 1.5 * GIB
+    assert (
+        f"{room / GIB:.{0 if room > 10 * GIB else 1}f} GiB of KV cache, about {questions} questions at once"
+        in preset.why
+    )
+    assert room / needed.token_bytes / 2700 == pytest.approx(questions, rel=0.05)
 
 
 def test_how_many_questions_run_at_once_is_known_before_vllm_is_loaded() -> None:
@@ -134,3 +160,56 @@ def test_a_card_that_others_use_says_how_much_is_free_and_which_share_that_is() 
     ):
         check_memory(BF16, needed, shared, 0.9)
     check_memory(BF16, needed, shared, 0.8)
+
+
+def test_a_model_that_is_spread_over_cards_is_measured_by_the_smallest_of_them() -> None:
+    cards = (H100, A10, T4)
+    assert card_for({}, cards) == H100
+    assert card_for({"tensor_parallel_size": 2}, cards) == A10
+    assert card_for({"tensor_parallel_size": 2, "pipeline_parallel_size": 2}, cards) == T4
+    assert card_for({"tensor_parallel_size": 2}, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "visible", "said"),
+    [
+        (
+            {"tensor_parallel_size": 2},
+            "0",
+            "tensor_parallel_size 2 needs 2 cards, 1 is visible (CUDA_VISIBLE_DEVICES is '0'); make 2 visible, or lower it",
+        ),
+        (
+            {"tensor_parallel_size": 2, "pipeline_parallel_size": 2},
+            None,
+            (
+                "tensor_parallel_size 2 × pipeline_parallel_size 2 needs 4 cards, 1 is visible (CUDA_VISIBLE_DEVICES is not set); "
+                "make 4 visible, or lower it"
+            ),
+        ),
+    ],
+)
+def test_more_cards_than_are_visible_is_said_with_both_numbers(
+    given: dict[str, object], visible: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(InvalidSettings) as error:
+        check_cards(given, [A10])
+    assert str(error.value) == f"VLLM_CONFIG: {said}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tensor_parallel_size": 2},
+        {"tensor_parallel_size": 4, "distributed_executor_backend": "ray"},
+        {"tensor_parallel_size": 4, "nnodes": 2},
+    ],
+)
+def test_cards_that_are_here_or_on_other_hosts_are_not_missed(given: dict[str, object]) -> None:
+    check_cards(given, [A10, A10])
+
+
+def test_without_a_card_nothing_is_said_of_their_number() -> None:
+    check_cards({"tensor_parallel_size": 2}, ())  # vllm-cpu spreads over parts of the machine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from config import Settings
 from config.settings import HELD
 from pipeline.llm.engine_arguments import max_num_seqs, preset_arguments
+from pipeline.llm.gpu import Gpu, find_gpus
 from pipeline.llm.model_folder import ModelFiles, check_model, is_hub_id
 from vidask.errors import VidaskError
 from worker.doctor.device import Device, find_device
@@ -56,6 +57,12 @@ class Facts:
     def device(self) -> Device | VidaskError:
         """The card."""
         return _attempt(find_device)
+
+    @cached_property
+    def cards(self) -> Sequence[Gpu]:
+        """All that a model can be spread over."""
+        needed(self.device, "no GPU is here")
+        return find_gpus()
 
     @cached_property
     def model(self) -> ModelFiles | VidaskError:

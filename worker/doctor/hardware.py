@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.llm.gpu import GIB
+from config import Settings
+from pipeline.llm.engine_arguments import card_for, check_cards, check_numbers, preset_arguments
+from pipeline.llm.gpu import GIB, Gpu
 from pipeline.llm.memory import MemoryNeeded, check_memory, memory_needed
 from pipeline.llm.model_folder import ModelFiles
+from pipeline.llm.presets import describe_preset, preset_for
+from pipeline.llm.quantization import check_quantization, method_asked_for, quantized_beforehand
 from vidask.errors import InvalidSettings, VidaskError
 from worker.doctor.device import Device, Process
 from worker.doctor.findings import Finding, NotLookedAt, failed, failed_with, given, ok, warning
@@ -45,6 +49,31 @@ def driver(device: Device, built_for: tuple[int, int] | None) -> Finding:
     if device.cuda[0] == built_for[0]:
         return warning(f"{said}: most works, what is compiled on the card does not", _UPDATE.format(built))
     return failed(said, f"{_UPDATE.format(built)}, or install a vllm built for CUDA {device.cuda[0]}")
+
+
+def engine(settings: Settings, model: ModelFiles, cards: Sequence[Gpu]) -> Finding:
+    """What vLLM would be started with, and that the model and the cards go with it.
+
+    Args:
+        settings: of the worker.
+        model: its files.
+        cards: those that are visible; none where vLLM computes on the CPU.
+    """
+    config = settings.engine_config
+    check_numbers(config)
+    check_cards(config, cards)
+    gpu = card_for(config, cards)
+    check_quantization(model, config, gpu)
+    arguments = preset_arguments(settings, model.config, gpu) | config
+    said = describe_preset(preset_for(settings.gpu_profile, gpu), gpu, arguments, config)
+    return ok(f"{said}; {_quantization(model, config)}")
+
+
+def _quantization(model: ModelFiles, config: Mapping[str, Any]) -> str:
+    if own := quantized_beforehand(model, config):
+        return f"the model is quantized beforehand ({own.method or 'unnamed'}, says its {own.said_in})"
+    asked = method_asked_for(config)
+    return f"the model is quantized while it is loaded ({asked})" if asked else "the model is not quantized"
 
 
 def memory(model: ModelFiles, arguments: Mapping[str, Any], device: Device) -> Finding:
