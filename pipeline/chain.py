@@ -13,9 +13,9 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from pipeline.kept_pictures import KeptPictures
-from pipeline.llm.vision import takes_images
+from pipeline.llm.vision import most_images, takes_images
 from pipeline.prompts import GivenPicture, Pictures
-from pipeline.sights import PictureReader, load_shown, read_given, searched_for
+from pipeline.sights import MAX_SHOWN, PictureReader, load_shown, read_given, searched_for
 from pipeline.steps import (
     Response,
     Rewritten,
@@ -67,6 +67,7 @@ class AnswerChain(Runnable[AskJob, Answer]):
         self._llm = llm
         self._retriever = retriever
         self._sees = takes_images(llm)
+        self._most_images = most_images(llm)
         self._pictures = pictures
         self._readers = readers
 
@@ -92,7 +93,7 @@ class AnswerChain(Runnable[AskJob, Answer]):
             )
         with took.step("retrieve"):
             documents = await self._retrieve(searched_for(rewritten.question, given), job, given)
-            pictures = Pictures(await self._load_shown(job.tenant, documents), given)
+            pictures = Pictures(await self._load_shown(job.tenant, documents, len(given)), given)
         with took.step("respond"):
             response = await aget_response(
                 rewritten.question,
@@ -123,10 +124,12 @@ class AnswerChain(Runnable[AskJob, Answer]):
                 raise
             return []
 
-    async def _load_shown(self, tenant: str, documents: Sequence[Document]) -> dict[int, bytes]:
+    async def _load_shown(self, tenant: str, documents: Sequence[Document], given: int) -> dict[int, bytes]:
+        """As many of those that were found as the model takes beside the given ones."""
         if self._pictures is None or not self._sees:
             return {}
-        return await load_shown(self._pictures, tenant, documents)
+        room = MAX_SHOWN if self._most_images is None else min(MAX_SHOWN, self._most_images - given)
+        return await load_shown(self._pictures, tenant, documents, at_most=room)
 
     def _answer(self, rewritten: Rewritten, response: Response, took: Timings) -> Answer:
         return Answer(

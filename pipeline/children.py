@@ -1,10 +1,15 @@
-"""Processes that a worker starts end with it, however it ends."""
+"""Processes that a worker starts: how many cores they share, and that they end with it, however it ends."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
+
+
+def cores() -> int:
+    """How many cores this process may use: fewer than there are where it is bound to some (`taskset`, a container's cpuset)."""
+    return len(os.sched_getaffinity(0))
 
 
 def end_with_parent() -> None:

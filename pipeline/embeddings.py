@@ -7,7 +7,6 @@ On one core MiniLM embeds 69 texts a second one by one, and about 200 in batches
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -17,6 +16,7 @@ from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
+from pipeline.children import cores
 from vidask.errors import InvalidSettings
 
 MINILM = "minilm"
@@ -51,7 +51,7 @@ def load_embeddings(model: str = MINILM, *, device: str = "cpu") -> Embeddings:
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
     disable_progress_bar()  # of the weights, which are there in a moment and would be half of the worker's log
-    torch.set_num_threads(min(_MOST_THREADS, max(1, (os.cpu_count() or 1) // _CORES_PER_THREAD)))
+    torch.set_num_threads(min(_MOST_THREADS, max(1, cores() // _CORES_PER_THREAD)))
     try:
         return _SentenceEmbeddings(
             SentenceTransformer(str(_minilm_folder()) if model == MINILM else model, device=device)

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from queue import PriorityQueue
 from typing import Final
 
-from pipeline.children import end_with_parent, leave_process_group
+from pipeline.children import cores, end_with_parent, leave_process_group
 from pipeline.pictures import ReadPicture, read_picture
 from vidask.errors import InvalidFrame, VidaskError
 
@@ -47,7 +47,7 @@ class PictureReaders:
     """
 
     def __init__(self, processes: int | None = None, *, limit_s: float = _LIMIT_S) -> None:
-        self.processes = processes or max(1, (os.cpu_count() or 1) // 2)
+        self.processes = processes or max(1, cores() // 2)
         self._limit_s = limit_s
         self._waiting: PriorityQueue[_Waiting] = PriorityQueue()
         self._numbers = itertools.count()

@@ -15,7 +15,7 @@ from pipeline.prompts import GivenPicture
 from vidask.errors import InvalidFrame
 
 #: Of the frames that were found. Each costs a vision model about as much as three excerpts.
-_MAX_SHOWN = 3
+MAX_SHOWN = 3
 #: Of the text on a given picture.
 _MAX_TEXT_CHARS = 2_000
 #: Of the text on all given pictures, for the search: an embedding model reads about 1,000 characters.
@@ -50,11 +50,13 @@ def searched_for(question: str, given: Sequence[GivenPicture]) -> str:
     return "\n".join(filter(None, (question, *(picture.text[:each] for picture in given))))
 
 
-async def load_shown(pictures: KeptPictures, tenant: str, documents: Sequence[Document]) -> dict[int, bytes]:
+async def load_shown(
+    pictures: KeptPictures, tenant: str, documents: Sequence[Document], *, at_most: int = MAX_SHOWN
+) -> dict[int, bytes]:
     """The pictures of the nearest frames among excerpts, by the numbers of these; one that was found twice is loaded once."""
     nearest: dict[str, int] = {}
     for number, document in sorted(enumerate(documents, start=1), key=lambda found: found[1].metadata.get("rank", 0)):
-        if is_frame(document) and len(nearest) < _MAX_SHOWN:
+        if is_frame(document) and len(nearest) < at_most:
             nearest.setdefault(document.metadata["picture"], number)
 
     def load() -> dict[int, bytes]:

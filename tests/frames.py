@@ -89,6 +89,7 @@ class Viewer(BaseChatModel):
     """A vision model: says what it was told to say, or what it is asked for with `answers`; remembers what it was shown."""
 
     takes_images: bool = True
+    max_images: int | None = None
     answers: Callable[[list[BaseMessage]], Awaitable[str]] | None = None
     prompts: list[list[BaseMessage]] = Field(default_factory=list)
     asked_with: list[dict[str, Any]] = Field(default_factory=list)

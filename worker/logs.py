@@ -64,6 +64,7 @@ def set_up_logging(settings: Settings) -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": settings.log_format}},
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             "loggers": {
+                "celery.apps.worker": {"level": settings.log_level},  # that it is ready for jobs
                 "celery.worker": {"level": settings.log_level},
                 "celery.worker.consumer.consumer": {"level": "ERROR"},  # `worker.consumer` says it in a line
                 "celery.app.trace": {"level": "ERROR"},  # a job that goes back to the queue is no stack trace's matter

@@ -109,6 +109,19 @@ def test_more_pictures_than_fit_are_refused_with_what_to_do(llm: VLLMChatModel) 
     assert "\n" not in str(error.value)
 
 
+def test_more_pictures_than_vllm_config_allows_are_refused_with_the_setting(
+    llm: VLLMChatModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert llm.engine.max_images >= 11
+    monkeypatch.setattr(llm.engine, "max_images", 2)
+    with pytest.raises(
+        InvalidJob, match=r"^3 pictures go along, limit_mm_per_prompt in VLLM_CONFIG allows 2; send fewer"
+    ):
+        llm.engine.loop.run(
+            aget_response("Why?", [], llm=llm, pictures=Pictures(given=[GivenPicture("", SLIDES[0])] * 3))
+        )
+
+
 def test_a_picture_that_the_engine_cannot_open_fails_its_frame_alone(llm: VLLMChatModel) -> None:
     report = llm.engine.loop.run(captions(llm, [*SLIDES[:2], b"no picture"])).superseded()
     assert [problem.time_s for problem in report.problems] == [2.0]

@@ -50,12 +50,9 @@ class _Channel:
 
 def _worker(channel: _Channel | None = None, **parts: object) -> dict[str, Check]:
     """The checks of a worker that is well but for what is given."""
-    usual = {
-        "llm": FakeListChatModel(responses=["Yes."]),
-        "fallbacks": (),
-        "embeddings": DeterministicFakeEmbedding(size=4),
-    }
-    services: Any = SimpleNamespace(**{**usual, "store": _Store(), **parts})
+    llm = parts.pop("llm", FakeListChatModel(responses=["Yes."]))
+    usual = {"embeddings": DeterministicFakeEmbedding(size=4), "store": _Store()}
+    services: Any = SimpleNamespace(parts=SimpleNamespace(llms=(llm,), **{**usual, **parts}))
     consumer = SimpleNamespace(task_consumer=SimpleNamespace(channel=channel or _Channel()))
     return {check.name: check for check in checks_of(services, SimpleNamespace(consumer=consumer))}
 

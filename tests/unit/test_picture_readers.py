@@ -172,7 +172,7 @@ def test_there_are_as_many_processes_as_said_and_no_more_than_are_needed() -> No
 
 def test_half_the_cores_read_where_nothing_else_is_said() -> None:
     with closing(PictureReaders()) as readers:
-        assert readers.processes == max(1, (os.cpu_count() or 1) // 2)
+        assert readers.processes == max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 def test_closing_ends_all_at_once() -> None:

@@ -179,6 +179,18 @@ def test_a_vision_model_is_shown_the_three_nearest_frames_each_with_its_number(k
     ]
 
 
+def test_where_the_model_takes_few_pictures_those_of_the_question_come_first(kept: KeptPictures) -> None:
+    keep(kept, "A", "B", "C")
+    found = Finder(found=ranked(*(on_slide(text, start_s=float(at)) for at, text in enumerate("ABC"))))
+    viewer = Viewer(max_images=2)
+    ask(viewer, found, kept=kept)
+    assert pictures_in(prompt_of(viewer)) == [b"small A", b"small B"]
+    ask(viewer, found, "Given", kept=kept)
+    assert pictures_in(prompt_of(viewer)) == [b"small A", b"jpeg Given"]
+    ask(viewer, found, "One", "Two", kept=kept)
+    assert pictures_in(prompt_of(viewer)) == [b"jpeg One", b"jpeg Two"]
+
+
 def test_a_slide_that_was_found_twice_is_shown_once(kept: KeptPictures) -> None:
     keep(kept, "A", "B")
     viewer = Viewer()
