@@ -181,18 +181,23 @@ class _Engine(Collector):
             yield family
 
 
+class PortTaken(InvalidSettings):
+    """Somebody listens there already."""
+
+
 @contextmanager
 def page(registry: CollectorRegistry, host: str, port: int) -> Iterator[None]:
     """Show a registry at `http://<host>:<port>/metrics`.
 
     Raises:
-        InvalidSettings: the port cannot be had.
+        PortTaken: it cannot be had.
+        InvalidSettings: it cannot be opened there.
     """
     try:
         server, thread = start_http_server(port, host, registry)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise InvalidSettings(f"metrics_port: {port} is taken on {host}; choose another") from None
+            raise PortTaken(f"metrics_port: {port} is taken on {host}; choose another") from None
         msg = f"metrics_host: this worker cannot listen on {host}:{port}; name an address of this host, and a port above 1023"
         raise InvalidSettings(msg) from None
     try:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ NAMES = [
     "embedding model",
     "index",
     "disk",
+    "ports",
 ]
 
 
@@ -106,7 +108,7 @@ def test_a_laptop_with_the_defaults_is_well(redis_url: str, tmp_path: Path) -> N
     said = says(VIDASK_REDIS_URL=as_worker(redis_url), VIDASK_CHROMA_PATH=tmp_path / "data" / "chroma")
     assert list(said.marks) == NAMES
     assert said.status == 0, said.lines
-    skipped = {"gpu", "driver", "model", "hub", "engine", "memory", "llm server"}
+    skipped = {"gpu", "driver", "model", "hub", "engine", "memory", "llm server", "ports"}
     assert {name for name, mark in said.marks.items() if mark == "–"} == skipped
     assert {name for name, mark in said.marks.items() if mark not in "–✓"} <= {"vllm", "disk"}
     assert said.lines["redis users"] == "user 'worker' may do all that a worker does"
@@ -115,9 +117,15 @@ def test_a_laptop_with_the_defaults_is_well(redis_url: str, tmp_path: Path) -> N
 
 def test_a_host_with_an_engine_and_a_model_that_is_whole(redis_url: str, tmp_path: Path, model: Path) -> None:
     """The engine is vLLM's build for CPUs."""
-    chroma = tmp_path / "chroma"
-    said = says(VIDASK_REDIS_URL=as_worker(redis_url), VIDASK_CHROMA_PATH=chroma, VLLM_MODEL_PATH=model)
+    chroma, port = tmp_path / "chroma", free_port()
+    said = says(
+        VIDASK_REDIS_URL=as_worker(redis_url),
+        VIDASK_CHROMA_PATH=chroma,
+        VLLM_MODEL_PATH=model,
+        VIDASK_METRICS_PORT=port,
+    )
     assert said.status == 0, said.lines
+    assert said.lines["ports"] == f"the metrics can be shown at 127.0.0.1:{port}"
     assert said.lines["vllm"].endswith("can be imported")
     assert said.lines["model"].startswith(f"{str(model)!r}: settings, tokenizer, chat template and")
     assert said.lines["engine"] == (
@@ -133,7 +141,12 @@ def test_much_is_wrong_at_once_and_all_of_it_is_said(tmp_path: Path) -> None:
         index_a_lecture(chroma)
     forgetful = ["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no"]
     with redis_with_users(tmp_path / "redis", arguments=forgetful) as url:
-        said = says(VIDASK_REDIS_URL=as_worker(url), VIDASK_CHROMA_PATH=settings.chroma_path, VIDASK_REDIS_ULR=url)
+        said = says(
+            VIDASK_REDIS_URL=as_worker(url),
+            VIDASK_CHROMA_PATH=settings.chroma_path,
+            VIDASK_REDIS_ULR=url,
+            VIDASK_METRICS_PORT=urlsplit(url).port,
+        )
     assert said.status == 1
     assert (
         said.marks.items()
@@ -144,6 +157,7 @@ def test_much_is_wrong_at_once_and_all_of_it_is_said(tmp_path: Path) -> None:
             "redis persistence": "!",
             "chroma": "✓",
             "index": "✗",
+            "ports": "!",
         }.items()
     )
     assert (

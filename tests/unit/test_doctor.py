@@ -21,6 +21,7 @@ from worker.doctor.device import Device, Process
 from worker.doctor.facts import Facts
 from worker.doctor.findings import Finding, NotLookedAt, Status, failed_with, given, look, needed, ok
 from worker.doctor.packages import Installed
+from worker.prometheus import PortTaken
 
 DOCS = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
 
@@ -101,6 +102,11 @@ NO_SERVER = InvalidSettings(
     "http://127.0.0.1:11434/api/tags does not answer (ConnectError); start the Ollama or correct VIDASK_LLM_URL"
 )
 
+SHOWN = Settings(metrics_port=9464)
+NO_SUCH_HOST = InvalidSettings(
+    "metrics_host: this worker cannot listen on 10.0.0.7:9464; name an address of this host, and a port above 1023"
+)
+
 #: What is wrong on hosts, by the check that finds it.
 TROUBLE: list[tuple[str, Callable[[], Finding]]] = [
     ("settings", lambda: environment.settings(WRONG_BACKEND, [])),
@@ -149,6 +155,8 @@ TROUBLE: list[tuple[str, Callable[[], Finding]]] = [
     ("index", lambda: store.index(MINILM, "BAAI/bge-m3", 1024)),
     ("disk", lambda: store.disk({Path("/data"): 50_000_000, Path("/models"): 10**11})),
     ("disk", lambda: store.disk({Path("/data"): 500_000_000})),
+    ("ports", lambda: environment.ports(SHOWN, PortTaken("metrics_port: 9464 is taken on 127.0.0.1; choose another"))),
+    ("ports", lambda: environment.ports(SHOWN, NO_SUCH_HOST)),
 ]
 
 WELL: Mapping[str, Callable[[], Finding]] = {
@@ -169,6 +177,7 @@ WELL: Mapping[str, Callable[[], Finding]] = {
     "embedding model": lambda: models.embedding_model("minilm", "cpu", 384),
     "index": lambda: store.index(MINILM, "minilm", 384),
     "disk": lambda: store.disk({Path("/data"): 10**11}),
+    "ports": lambda: environment.ports(SHOWN, None),
 }
 
 

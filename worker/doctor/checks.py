@@ -36,6 +36,7 @@ def checks_of(facts: Facts) -> Mapping[str, Callable[[], Finding]]:
         "embedding model": lambda: _embedding_model(facts),
         "index": lambda: _index(facts),
         "disk": lambda: store.disk(store.read_disks(facts.folders)),
+        "ports": lambda: environment.ports(facts.settings, environment.try_port(facts.settings)),
     }
 
 
