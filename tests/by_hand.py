@@ -48,7 +48,7 @@ class WorkerByHand:
     def claim_again(self, job: Job[Any]) -> Claim:
         """The next attempt at a job that this worker has, as if it had been another."""
         [held] = [claim for claim in self.claims.held() if claim.job_id == job.id]
-        self.claims.release(held, later=True)
+        self.claims.release(held)
         return self.claim(job)
 
     def answer(self, claim: Claim, text: str) -> bool:

@@ -87,17 +87,31 @@ class Claims:
         self._held: dict[str, Claim] = {}
         self._newest: dict[str, float] = {}
 
-    def claim(self, job_id: str, *, kind: str, worker: str, payload: str, tenant: str) -> Claim | None:
-        """Claim a job, or learn that it is not to be worked on: it has ended, or somebody holds it.
+    def claim(
+        self, job_id: str, *, kind: str, worker: str, payload: str, tenant: str, suspects: bool = True
+    ) -> Claim | None:
+        """Claim a job, or learn that it is not to be worked on: it has ended, somebody holds it, or it is to come again later.
 
-        `payload` and `tenant` are what came with the message; they make the row of a job whose producer wrote none.
+        Args:
+            job_id: of the job.
+            kind: of the job.
+            worker: our name.
+            payload: what came with the message; it makes the row of a job whose producer wrote none.
+            tenant: likewise.
+            suspects: whether it may be one on probation.
         """
+        too_often = keys.MAX_CRASHES - 1 if not suspects else keys.MAX_CRASHES
         reply = resolved(
             self._claim(
                 keys=[keys.job_row(job_id), keys.LEASES],
-                args=[worker, self._lease_s, job_id, kind, payload, tenant, keys.QUEUED_TTL_S * 1000, keys.WAITING],
+                args=[
+                    *(worker, self._lease_s, job_id, kind, payload, tenant),
+                    *(keys.QUEUED_TTL_S * 1000, keys.WAITING, too_often),
+                ],
             )
         )
+        if reply == "later":
+            log.info("job %s waits: workers ended while it ran, and this one has another such job just now", job_id)
         return None if isinstance(reply, str) else self._hold(job_id, kind, reply)
 
     def held(self) -> list[Claim]:
@@ -139,21 +153,20 @@ class Claims:
         finally:
             self.forget(claim)
 
-    def release(self, claim: Claim, *, crashed: bool = False, later: bool = False) -> None:
+    def release(self, claim: Claim, *, crashed: bool = False) -> None:
         """Give a job back for another worker; nothing happens where it is not held any more.
 
         Args:
             claim: the job.
             crashed: this worker ends because of what it was doing, which may have been this job.
-            later: send no message; the next sweep does.
         """
         line = keys.line(claim.kind, again=True)
-        args = [claim.attempt, claim.job_id, line, keys.QUEUED_TTL_S * 1000, int(crashed), int(later)]
+        args = [claim.attempt, claim.job_id, line, keys.QUEUED_TTL_S * 1000, int(crashed)]
         try:
             if crashed and claim.on_probation:
                 return  # the sweep counts this crash, too, when the lease is over, and sets the job aside
             row = keys.job_row(claim.job_id)
-            if resolved(self._release(keys=[row, keys.LEASES, keys.waiting(line)], args=args)) and not later:
+            if resolved(self._release(keys=[row, keys.LEASES, keys.waiting(line)], args=args)):
                 self._publisher.send(claim.job_id, claim.kind, again=True)
         finally:
             self.forget(claim)

@@ -5,7 +5,3 @@ from vidask.errors import VidaskError
 
 class GivenBack(VidaskError):
     """A job that this worker will not finish; it goes back to the queue for another, or is another's already."""
-
-
-class Postponed(VidaskError):
-    """A job that is not to be worked on just now; it goes back to the queue for some seconds."""

@@ -7,33 +7,32 @@ worker takes one of them at a time. The next crash sets aside that one alone.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from worker.claims import Claim
-from worker.errors import Postponed
 
 
 class Probation:
     """Of one worker."""
 
     def __init__(self) -> None:
-        self._taken = threading.Lock()
+        self._place = threading.Lock()
 
-    @contextmanager
-    def beside_no_other(self, claim: Claim) -> Generator[None]:
-        """The block, for a job that is under suspicion while no other one is; for any other job at any time.
+    def claimed(self, claim: Callable[[bool], Claim | None]) -> Claim | None:
+        """What `claim` gets, told whether it may be a job on probation.
 
-        Raises:
-            Postponed: another one is being done.
+        The place for one is taken before anybody knows whether that is what comes: once it is claimed, a crash counts against it.
         """
-        if not claim.on_probation:
-            yield
-            return
-        if not self._taken.acquire(blocking=False):
-            msg = f"{claim.crashes} workers ended while it ran, and this one has another such job just now"
-            raise Postponed(msg)
+        free = self._place.acquire(blocking=False)
+        job = None
         try:
-            yield
+            job = claim(free)
         finally:
-            self._taken.release()
+            if free and not (job and job.on_probation):
+                self._place.release()
+        return job
+
+    def leave(self, claim: Claim) -> None:
+        """The job is worked on no more."""
+        if claim.on_probation:
+            self._place.release()

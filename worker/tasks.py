@@ -32,7 +32,7 @@ from vidask.validation import parse_json
 from worker import logs
 from worker.claims import Claim
 from worker.departure import leave, takes_no_more
-from worker.errors import GivenBack, Postponed
+from worker.errors import GivenBack
 from worker.forgetting import remove
 from worker.services import Services
 
@@ -72,14 +72,10 @@ class JobTask(Task):
         self.request.update(claim=claim)
         logs.note(attempt=claim.attempt)
         try:
-            with self._services.probation.beside_no_other(claim):
-                self._work_on(claim, positional)
+            self._work_on(claim, positional)
         except GivenBack as error:
             log.info("job %s goes back to the queue: %s", claim.job_id, error)
             self._release(claim)
-        except Postponed as error:
-            log.info("job %s waits: %s", claim.job_id, error)
-            self._release(claim, later=True)
         except ModelDied as error:
             leave(str(error))
             self._release(claim, crashed=True)
@@ -87,6 +83,7 @@ class JobTask(Task):
             log.warning("job %s is left to its lease: Redis: %s", claim.job_id, error)
         finally:
             self._services.claims.forget(claim)
+            self._services.probation.leave(claim)
 
     def on_failure(self, exc: Exception, task_id: str, args: object, kwargs: object, einfo: object) -> None:  # noqa: ARG002
         """A bug: Celery logs its stack trace, and calls this for the job to end with a sentence."""
@@ -95,10 +92,10 @@ class JobTask(Task):
             name = type(exc).__name__
             self._finish(claim, _failed(f"internal error, {name}: {exc}", name))
 
-    def _release(self, claim: Claim, *, crashed: bool = False, later: bool = False) -> None:
+    def _release(self, claim: Claim, *, crashed: bool = False) -> None:
         """Where that fails, too, the lease ends by itself, and the sweep of some worker finds the job."""
         try:
-            self._services.claims.release(claim, crashed=crashed, later=later)
+            self._services.claims.release(claim, crashed=crashed)
         except (RedisError, OperationalError) as error:
             log.warning("job %s is left to its lease: Redis: %s", claim.job_id, error)
 
@@ -149,12 +146,15 @@ class JobTask(Task):
         try:
             if takes_no_more():
                 raise GivenBack("this worker takes no more jobs")  # noqa: EM101, TRY301
-            return self._services.claims.claim(
-                cast("str", self.request.id),
-                kind=kind_of(self),
-                worker=cast("str", self.request.hostname),
-                payload=json.dumps(payload),
-                tenant=tenant_of(payload),
+            return self._services.probation.claimed(
+                lambda suspects: self._services.claims.claim(
+                    cast("str", self.request.id),
+                    kind=kind_of(self),
+                    worker=cast("str", self.request.hostname),
+                    payload=json.dumps(payload),
+                    tenant=tenant_of(payload),
+                    suspects=suspects,
+                )
             )
         except (RedisError, GivenBack) as error:
             log.warning("job %s goes back to the queue: %s", self.request.id, error)

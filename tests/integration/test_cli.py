@@ -1,12 +1,9 @@
 """The command `vidask`, run as a process the way a person or a script runs it."""
 
 import json
-import os
-import pty
 import re
 import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,30 +16,11 @@ from tests.by_hand import WorkerByHand, worker_by_hand
 from tests.drawing import png, slide
 from tests.redis_users import as_admin
 from tests.support import LECTURE, wait_for
+from tests.terminal import VIDASK, Terminal
 from vidask import Client, keys
 from worker.claims import Claim
 
-VIDASK = Path(sys.executable).with_name("vidask")
 LECTURES = Path(__file__).parents[2] / "examples" / "lectures"
-
-
-class Terminal:
-    """Runs `vidask` for one tenant in a folder of its own."""
-
-    def __init__(self, url: str, tenant: str, folder: Path) -> None:
-        self.env = {**os.environ, "VIDASK_REDIS_URL": url, "VIDASK_TENANT": tenant, "COLUMNS": "200"}
-        self.folder = folder
-
-    def __call__(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [VIDASK, *arguments],
-            env=self.env,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
 
 
 @pytest.fixture
@@ -276,10 +254,10 @@ def test_without_redis_it_says_so(vidask: Terminal) -> None:
 
 def test_on_a_terminal_people_see_places_and_a_progress_bar(vidask: Terminal) -> None:
     shutil.copytree(LECTURES, vidask.folder / "lectures")
-    seen = _on_a_terminal(vidask, "index", "lectures", "--wait")
+    seen = vidask.on_a_terminal("index", "lectures", "--wait")
     assert "Indexing" in seen
     assert "3/3" in seen
-    seen = _on_a_terminal(vidask, "ask", "Why does a deep tree overfit?")
+    seen = vidask.on_a_terminal("ask", "Why does a deep tree overfit?")
     assert "[01-decision-trees 03:21–03:31]" in seen
 
 
@@ -296,7 +274,7 @@ def test_on_a_terminal_people_read_the_answer_while_it_is_written(
     worker = Thread(target=answer)
     worker.start()
     seen = ""
-    for seen in _growing_on_a_terminal(idle_vidask, "ask", "Why?"):
+    for seen in idle_vidask.growing_on_a_terminal("ask", "Why?"):
         if "A deep :tree: [b]over" in seen and answered:
             hand.answer(answered.pop(), "A deep :tree: [b]overfits.")
     worker.join()
@@ -304,36 +282,9 @@ def test_on_a_terminal_people_read_the_answer_while_it_is_written(
 
 
 def test_on_a_terminal_people_are_told_that_nobody_takes_the_job(idle_vidask: Terminal) -> None:
-    seen = _on_a_terminal(idle_vidask, "ask", "Anybody?", "--timeout", "6", fails=True)
+    seen = idle_vidask.on_a_terminal("ask", "Anybody?", "--timeout", "6", fails=True)
     assert "Waiting for the answer" in seen
     assert "Still queued after 5 s; is a worker running?" in seen
-
-
-def _on_a_terminal(vidask: Terminal, *arguments: str, fails: bool = False) -> str:
-    """All that a person would see."""
-    *_, seen = _growing_on_a_terminal(vidask, *arguments, fails=fails)
-    return seen
-
-
-def _growing_on_a_terminal(vidask: Terminal, *arguments: str, fails: bool = False) -> Iterator[str]:
-    """What a person would have seen so far, each time something is added, without the colours."""
-    ours, theirs = pty.openpty()
-    env = {**vidask.env, "TERM": "xterm-256color"}
-    with subprocess.Popen([VIDASK, *arguments], env=env, cwd=vidask.folder, stdout=theirs, stderr=theirs) as run:
-        os.close(theirs)
-        seen = b""
-        while part := _read(ours):
-            seen += part
-            yield re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode(errors="replace"))
-    os.close(ours)
-    assert run.returncode == int(fails)
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # how Linux says that the other side has closed it
-        return b""
 
 
 def test_ids_are_not_invented_twice(idle_client: Client) -> None:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +11,9 @@ import redis
 
 from tests.drawing import Shot, slide, video
 from tests.redis_users import as_admin
+from tests.terminal import Terminal
 from vidask import Client, keys
 
-VIDASK = Path(sys.executable).with_name("vidask")
 SLIDES = [
     slide("Decision trees", ["Ask one question after another"]),
     slide("Random forests", ["Many trees vote", "Errors cancel out"]),
@@ -25,55 +21,19 @@ SLIDES = [
 ]
 
 
-class Terminal:
-    """Runs `vidask index-frames` for one tenant in a folder of its own."""
-
-    def __init__(self, url: str, tenant: str, folder: Path) -> None:
-        self.env = {
-            **os.environ,
-            "VIDASK_REDIS_URL": url,
-            "VIDASK_TENANT": tenant,
-            "COLUMNS": "120",
-            "TERM": "xterm-256color",
-        }
-        self.folder = folder
-        video(folder / "talk.mp4", [Shot(picture, 4, pointer=True) for picture in SLIDES])
-
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [VIDASK, "index-frames", *arguments]
-        return subprocess.run(
-            command, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
-        )
-
-    def on_a_terminal(self, *arguments: str) -> str:
-        """All that a person would see, without the colours."""
-        ours, theirs = pty.openpty()
-        command = [VIDASK, "index-frames", *arguments]
-        with subprocess.Popen(command, env=self.env, cwd=self.folder, stdout=theirs, stderr=theirs) as run:
-            os.close(theirs)
-            seen = b""
-            while part := _read(ours):
-                seen += part
-        os.close(ours)
-        assert run.returncode == 0, seen.decode()
-        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # how Linux says that the other side has closed it
-        return b""
+def _terminal(url: str, tenant: str, folder: Path) -> Terminal:
+    video(folder / "talk.mp4", [Shot(picture, 4, pointer=True) for picture in SLIDES])
+    return Terminal(url, tenant, folder, "index-frames")
 
 
 @pytest.fixture
 def vidask(worker: str, tenant: str, tmp_path: Path) -> Terminal:
-    return Terminal(worker, tenant, tmp_path)
+    return _terminal(worker, tenant, tmp_path)
 
 
 @pytest.fixture
 def idle_vidask(idle_redis_url: str, tenant: str, tmp_path: Path) -> Terminal:
-    return Terminal(idle_redis_url, tenant, tmp_path)
+    return _terminal(idle_redis_url, tenant, tmp_path)
 
 
 def _payload(url: str, job_id: str) -> dict[str, object]:

@@ -130,9 +130,9 @@ class LedgerMachine(RuleBasedStateMachine):
     # What workers do
 
     @precondition(lambda self: self.queue.waiting)
-    @rule(target=held, which=WORKERS, first=LINES)
-    def a_worker_takes_a_message(self, which: int, first: str) -> Any:
-        return multiple(*self._taken(self.workers[which], first, 1))
+    @rule(target=held, which=WORKERS, first=LINES, suspects=st.booleans())
+    def a_worker_takes_a_message(self, which: int, first: str, suspects: bool) -> Any:
+        return multiple(*self._taken(self.workers[which], first, 1, suspects=suspects))
 
     @precondition(lambda self: self.queue.waiting)
     @rule(target=held, which=WORKERS)
@@ -145,12 +145,12 @@ class LedgerMachine(RuleBasedStateMachine):
         if worker.awake:
             self._finish(worker, claim)
 
-    @rule(held=consumes(held), crashed=st.booleans(), later=st.booleans(), queue_down=ONE_IN_FOUR)
-    def a_worker_gives_back(self, held: tuple[Worker, Claim], crashed: bool, later: bool, queue_down: bool) -> None:
+    @rule(held=consumes(held), crashed=st.booleans(), queue_down=ONE_IN_FOUR)
+    def a_worker_gives_back(self, held: tuple[Worker, Claim], crashed: bool, queue_down: bool) -> None:
         worker, claim = held
         if worker.awake:
             with self.queue.perhaps_down(down=queue_down):
-                self._release(worker, claim, crashed=crashed, later=later)
+                self._release(worker, claim, crashed=crashed)
 
     @precondition(lambda self: self._busy())
     @rule(target=held, killed=ONE_IN_FOUR, seconds=st.sampled_from([0, 20]))
@@ -254,11 +254,13 @@ class LedgerMachine(RuleBasedStateMachine):
             job.first_message = str(self.redis.lindex(LISTS[keys.line(kind)], 0))
         return job_id
 
-    def _taken(self, worker: Worker, first: str, most: int) -> list[tuple[Worker, Claim]]:
+    def _taken(self, worker: Worker, first: str, most: int, *, suspects: bool = True) -> list[tuple[Worker, Claim]]:
         """What it has claimed when there is no more, or one of these has ended it."""
         claims: list[tuple[Worker, Claim]] = []
         for _ in range(most):
-            if worker.awake and (job_id := self.queue.pop(first)) and (claim := self._claim(worker, job_id)):
+            if not worker.awake or not (job_id := self.queue.pop(first)):
+                break
+            if claim := self._claim(worker, job_id, suspects=suspects):
                 claims.append((worker, claim))
                 self._meets(worker, claim)
         return claims
@@ -271,11 +273,16 @@ class LedgerMachine(RuleBasedStateMachine):
         if ends != "nothing":
             self._is_killed(worker)
 
-    def _claim(self, worker: Worker, job_id: str) -> Claim | None:
+    def _claim(self, worker: Worker, job_id: str, *, suspects: bool) -> Claim | None:
         self.redis.tick()
         job = self.model.jobs[job_id]
-        claim = worker.claims.claim(job_id, kind=job.kind, worker="one", payload=job.payload, tenant="default")
-        assert (claim is not None) == (job.state in (None, "queued"))
+        claim = worker.claims.claim(
+            job_id, kind=job.kind, worker="one", payload=job.payload, tenant="default", suspects=suspects
+        )
+        waits = job.state == "queued" and job.crashes >= keys.MAX_CRASHES - 1 and not suspects
+        if waits:
+            job.waits(0.0)
+        assert (claim is not None) == (job.state in (None, "queued") and not waits)
         if claim is not None:
             job.is_claimed(self.redis.now_s(), LEASE_S)
             assert (claim.attempt, claim.crashes) == (job.attempt, job.crashes)
@@ -288,14 +295,14 @@ class LedgerMachine(RuleBasedStateMachine):
         if is_held:
             job.state = "succeeded"
 
-    def _release(self, worker: Worker, claim: Claim, *, crashed: bool = False, later: bool = False) -> None:
+    def _release(self, worker: Worker, claim: Claim, *, crashed: bool = False) -> None:
         """The third crash is left to the lease."""
         self.redis.tick()
         job = self.model.jobs[claim.job_id]
         if job.is_held_by(claim) and not (crashed and claim.on_probation):
-            job.waits(0.0 if later else self.redis.now_s())
+            job.waits(self.redis.now_s())
             job.crashes += crashed
-        worker.claims.release(claim, crashed=crashed, later=later)
+        worker.claims.release(claim, crashed=crashed)
 
     def _is_killed(self, worker: Worker) -> None:
         """And a new one is started in its place."""

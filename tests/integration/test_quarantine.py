@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
@@ -20,16 +19,14 @@ import redis
 from tests.by_hand import WorkerByHand, worker_by_hand
 from tests.redis_users import as_admin, as_worker, redis_with_users
 from tests.support import LECTURE, keys_without_ttl, plain_celery, wait_for
+from tests.terminal import Terminal
 from vidask import Answer, Client, InvalidJob, JobExpired, JobNotFound, JobQuarantined, Message, keys
 from vidask.jobs import Job
 from worker.claims import Claim, Claims
 from worker.embedded import worker_process
 from worker.sweep import Sweep
 
-VIDASK = Path(sys.executable).with_name("vidask")
 LEASE_S = 0.2
-
-Vidask = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +55,8 @@ def hand(url: str) -> Iterator[WorkerByHand]:
 
 
 @pytest.fixture
-def vidask(url: str, tenant: str) -> Vidask:
-    """The command, for the tenant."""
-    env = {**os.environ, "VIDASK_REDIS_URL": url, "VIDASK_TENANT": tenant}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [VIDASK, "quarantine", *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
-        )
-
-    return run
+def vidask(url: str, tenant: str, tmp_path: Path) -> Terminal:
+    return Terminal(url, tenant, tmp_path, "quarantine")
 
 
 def crash(hand: WorkerByHand, job: Job[Any], *, written: str = "") -> Claim:
@@ -322,7 +311,7 @@ def test_a_worker_answers_the_replayed_question_and_a_replayed_transcript_undoes
         assert keys_without_ttl(url) == []
 
 
-def test_the_command_lists_shows_replays_and_drops(client: Client, hand: WorkerByHand, vidask: Vidask) -> None:
+def test_the_command_lists_shows_replays_and_drops(client: Client, hand: WorkerByHand, vidask: Terminal) -> None:
     question = client.ask("Why \u202edoes\u200b it \x1b[31moverfit?", history=[Message("user", "Grüße")])
     transcript = client.index_transcript("talk", text=LECTURE)
     set_aside(hand, question, transcript)
@@ -356,7 +345,7 @@ def test_the_command_lists_shows_replays_and_drops(client: Client, hand: WorkerB
     assert empty.stderr == f"vidask: no job of tenant {client.tenant!r} is in quarantine\n"
 
 
-def test_all_are_replayed_at_once_the_oldest_first(client: Client, hand: WorkerByHand, vidask: Vidask) -> None:
+def test_all_are_replayed_at_once_the_oldest_first(client: Client, hand: WorkerByHand, vidask: Terminal) -> None:
     first, second = client.ask("First?"), client.ask("Second?")
     set_aside(hand, first)
     wait_for("a later second has begun", lambda: int(time.time()) > int(client.quarantined()[0].since_s))
@@ -369,7 +358,7 @@ def test_all_are_replayed_at_once_the_oldest_first(client: Client, hand: WorkerB
     assert (done.returncode, first.status(), second.status()) == (0, "queued", "queued")
 
 
-def test_the_command_speaks_json(client: Client, hand: WorkerByHand, vidask: Vidask) -> None:
+def test_the_command_speaks_json(client: Client, hand: WorkerByHand, vidask: Terminal) -> None:
     job = client.ask("Why?")
     set_aside(hand, job)
     [listed] = client.quarantined()
@@ -386,7 +375,7 @@ def test_the_command_speaks_json(client: Client, hand: WorkerByHand, vidask: Vid
 
 
 @pytest.mark.parametrize("arguments", [["replay"], ["replay", "--all", "some-job"]])
-def test_which_jobs_to_replay_has_to_be_said(arguments: list[str], vidask: Vidask) -> None:
+def test_which_jobs_to_replay_has_to_be_said(arguments: list[str], vidask: Terminal) -> None:
     done = vidask(*arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "vidask: give either the id of a job or --all; 'vidask quarantine list' names the jobs\n"

@@ -4,8 +4,7 @@
 -- KEYS[2]  leases, a sorted set
 -- KEYS[3]  those who wait in the line that it will be sent to, a sorted set
 -- ARGV     [1] the attempt it is held at, [2] job id, [3] line, [4] life of the set in milliseconds,
---          [5] 1 when the worker ends because of what it was doing, 0 otherwise,
---          [6] 1 when the caller sends no message: the next sweep does, which takes what was sent at 0 for lost
+--          [5] 1 when the worker ends because of what it was doing, 0 otherwise
 --
 -- Returns 1, or 0 when the job is not the caller's any more.
 
@@ -20,6 +19,6 @@ if ARGV[5] == '1' then
     redis.call('HINCRBY', KEYS[1], 'crashes', 1)
 end
 redis.call('ZREM', KEYS[2], ARGV[2])
-redis.call('ZADD', KEYS[3], ARGV[6] == '1' and 0 or string.format('%d.%06d', time[1], time[2]), ARGV[2])
+redis.call('ZADD', KEYS[3], string.format('%d.%06d', time[1], time[2]), ARGV[2])
 redis.call('PEXPIRE', KEYS[3], ARGV[4])
 return 1
