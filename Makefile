@@ -20,7 +20,7 @@ check: $(ENGINE)  ## formatting, lint, types, the direction of imports
 	$(BIN)/lint-imports
 
 test: $(ENGINE)  ## all tests; they start the servers they need
-	$(BIN)/pytest -n 2 --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --no-loadscope-reorder
 
 bench: $(SETUP)  ## the figures of docs/benchmarks.md; fails when one falls short of its goal
 	$(BIN)/python -m benchmarks
