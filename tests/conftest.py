@@ -1,4 +1,4 @@
-"""Three processes share the tests: one has those with an engine, which compute, the others begin with the rest, which mostly wait."""
+"""Three processes share the tests: one has those with an engine, which compute, the others begin with the rest, which wait."""
 
 from __future__ import annotations
 
