@@ -270,7 +270,7 @@ def test_progress_is_written_while_the_job_runs_and_by_no_earlier_attempt(
     script = Counted(load_script(hand.ledger.redis, "worker", "progress"))
     lost = ProgressNote(work_on(hand, job.id), 8, script)
     [held] = hand.claims.held()
-    hand.claims.release(held, later=True)
+    hand.claims.release(held)
     assert job.progress() == Progress(0, 8)
 
     note = ProgressNote(work_on(hand, job.id), 8, script)
