@@ -17,5 +17,11 @@ class _OneEngine(LoadScopeScheduling):
 
 
 @pytest.hookimpl
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest is begun first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_ENGINE))
+
+
+@pytest.hookimpl
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _OneEngine:
     return _OneEngine(config, log)
