@@ -122,12 +122,12 @@ def _backlog(bench: Bench) -> Figure:
     ids = bench.ask(_LARGE_BACKLOG)
     bench.resume()
     measured = ids[: _SMALL_BACKLOG * _WINDOWS]
-    # Jobs end in nearly the order in which they began, of which a worker has a few at a time.
-    while any(bench.client.job(job_id).status() in ("queued", "running") for job_id in measured[: -_IN_HAND - 1 : -1]):
-        time.sleep(0.01)
+    _wait_for_end(bench, measured)
     large = [
         _seconds_a_job(bench, measured[at : at + _SMALL_BACKLOG]) for at in range(0, len(measured), _SMALL_BACKLOG)
     ]
+    for job_id in ids[len(measured) :]:  # else sweeps would take them for lost, and send them again
+        bench.client.job(job_id).cancel()
     bench.celery.control.purge()
     while bench.left():
         time.sleep(0.01)
@@ -141,7 +141,14 @@ def _small_backlogs(bench: Bench) -> Iterator[list[str]]:
     for _ in range(_WINDOWS // 2):
         ids: list[str] = []
         _drain(bench, lambda ids=ids: ids.extend(bench.ask(_SMALL_BACKLOG)))
+        _wait_for_end(bench, ids)
         yield ids
+
+
+def _wait_for_end(bench: Bench, ids: list[str]) -> None:
+    """Jobs end in nearly the order in which they began, of which a worker has a few at a time."""
+    while any(bench.client.job(job_id).status() in ("queued", "running") for job_id in ids[: -_IN_HAND - 1 : -1]):
+        time.sleep(0.01)
 
 
 def _seconds_a_job(bench: Bench, ids: list[str]) -> float:
