@@ -11,7 +11,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError
 
 from config.sources import ConfigFile, Environment
-from vidask.connection import DEFAULT_URL, connect, redacted
+from vidask.addresses import read_address, redacted
+from vidask.connection import DEFAULT_URL
 from vidask.errors import InvalidSettings
 from vidask.validation import describe
 
@@ -98,7 +99,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_an_address(cls, url: str) -> str:
-        connect(url).close()  # connects to nothing yet
+        read_address(url)
         return url
 
     @field_validator("media_root")

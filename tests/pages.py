@@ -67,7 +67,7 @@ class Page:
     def anchors(self) -> set[str]:
         """What its headings are called in links."""
         headings = (behind for token, behind in pairwise(self._tokens) if token.type == "heading_open")
-        return {_anchor("".join(part.content for part in heading.children or ())) for heading in headings}
+        return {anchor_of("".join(part.content for part in heading.children or ())) for heading in headings}
 
     @cached_property
     def _tokens(self) -> list[Token]:
@@ -96,6 +96,6 @@ def _output(behind: Token) -> str:
     return behind.content if (behind.type, behind.info) == ("fence", "text") else ""
 
 
-def _anchor(heading: str) -> str:
+def anchor_of(heading: str) -> str:
     """As GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")

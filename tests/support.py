@@ -13,6 +13,7 @@ import redis
 from celery import Celery
 
 from tests.redis_users import as_admin, as_worker
+from vidask.connection import connect
 
 LECTURE = """WEBVTT
 
@@ -38,6 +39,15 @@ def health(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "worker", "health", *arguments]
     env = {**os.environ, "VIDASK_REDIS_URL": as_worker(url)}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def answers(url: str) -> bool:
+    """Whether Redis, or a sentinel, is up and takes our word."""
+    with connect(url) as connection:
+        try:
+            return bool(connection.ping())
+        except redis.RedisError:
+            return False
 
 
 def wait_for(what: str, condition: Callable[[], object], limit_s: float = 20.0) -> None:

@@ -17,7 +17,7 @@ import redis
 from celery import Celery
 
 from tests.integration.slow_app import WHILE
-from tests.support import health, wait_for
+from tests.support import answers, health, wait_for
 from vidask import Answer, Client, Job, JobCancelled, QueueUnavailable
 from worker.doctor.findings import Finding, Status
 from worker.doctor.redis import read_info
@@ -111,16 +111,10 @@ def start_sentinel(servers: ExitStack, folder: Path, leader: int) -> int:
     file.write_text(SENTINEL.replace("LEADER", str(leader)))
     command = [redis_server_path(), str(file), "--sentinel", "--port", str(port)]
     process = servers.enter_context(child_process(command, log=folder / "sentinel.log"))
-    wait_until(lambda: answers(port), process, QueueUnavailable(f"see {folder / 'sentinel.log'}"))
+    wait_until(
+        lambda: answers(f"redis://127.0.0.1:{port}"), process, QueueUnavailable(f"see {folder / 'sentinel.log'}")
+    )
     return port
-
-
-def answers(port: int) -> bool:
-    with redis.Redis(port=port) as connection:
-        try:
-            return bool(connection.ping())
-        except redis.ConnectionError:
-            return False
 
 
 def follows(leader: int) -> bool:

@@ -13,11 +13,10 @@ from threading import Thread
 from typing import Any, TypeVar, cast
 
 import pytest
-import redis
 
 from tests.by_hand import WorkerByHand, worker_by_hand
 from tests.redis_users import redis_with_users
-from tests.support import LECTURE, wait_for
+from tests.support import LECTURE, answers, wait_for
 from vidask import (
     Client,
     InvalidJob,
@@ -28,7 +27,6 @@ from vidask import (
     WaitTimeout,
     keys,
 )
-from vidask.connection import connect
 from vidask.jobs import Job
 from vidask.ledger import Outcome, load_script
 from worker import streams
@@ -369,7 +367,7 @@ def test_while_redis_is_away_the_job_goes_on_and_afterwards_the_text_is_whole(
         wait_for("the worker has noticed", lambda: "answers are not streamed for now" in caplog.text)
         stream.write("over")
         with redis_with_users(tmp_path / "redis", port=port):
-            wait_for("Redis answers", lambda: _answers(url))
+            wait_for("Redis answers", lambda: answers(url))
             stream.write("fits.")
             stream.close()
             assert hand.answer(claim, "A deep tree overfits.")
@@ -377,14 +375,6 @@ def test_while_redis_is_away_the_job_goes_on_and_afterwards_the_text_is_whole(
             assert caplog.text.count("answers are not streamed for now") == 1
             wait_for("the worker hears again", lambda: hand.connected >= 2)
             stack.close()
-
-
-def _answers(url: str) -> bool:
-    with connect(url) as connection:
-        try:
-            return bool(connection.ping())
-        except redis.RedisError:
-            return False
 
 
 def test_a_job_that_is_no_question_has_no_words_and_its_stream_ends_with_it(client: Client) -> None:

@@ -13,7 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-from tests.pages import ROOT, every
+from tests.pages import ROOT, anchor_of, every
 
 TRANSLATED = [
     ROOT / "README.md",
@@ -122,8 +122,8 @@ def leads_to(href: str, page: Path) -> str:
 
 
 def _heading(anchor: str, page: Path) -> str:
-    """An anchor is a heading's text in small letters, without punctuation, with hyphens for spaces."""
-    anchors = [re.sub(r"[^\w -]", "", section.title.lower()).replace(" ", "-") for section in sections_of(page)]
+    """The place of the heading that a link leads to, which is the same in both languages."""
+    anchors = [anchor_of(section.title) for section in sections_of(page)]
     return f"heading {anchors.index(anchor)}" if anchor in anchors else f"#{anchor}, which does not exist"
 
 
