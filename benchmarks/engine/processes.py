@@ -10,6 +10,7 @@ import ctypes
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -44,7 +45,8 @@ def end_descendants() -> None:
     deadline = time.monotonic() + _STOP_LIMIT_S
     while left := psutil.Process().children(recursive=True):
         for process in left:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # its own parent was quicker
+                process.kill()
         psutil.wait_procs(left, timeout=1)
         if time.monotonic() > deadline:
             msg = f"processes {[process.pid for process in left]} do not end"

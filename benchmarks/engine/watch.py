@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -112,6 +113,7 @@ def _cpu_s() -> dict[str, float]:
             used[_NUMBERS.sub("", thread.name)] += time.clock_gettime(clock)  # pyright: ignore[reportArgumentType]  seconds
     used["others"] = time.process_time() - sum(used.values())
     for child in psutil.Process().children(recursive=True):
-        times = child.cpu_times()
-        used[f"process {child.cmdline()[0].rpartition('/')[2]}"] += times.user + times.system
+        with suppress(psutil.NoSuchProcess):  # it ended during the look
+            times = child.cpu_times()
+            used[f"process {child.cmdline()[0].rpartition('/')[2]}"] += times.user + times.system
     return dict(used)

@@ -21,6 +21,7 @@ from pipeline.llm.sampling import sampling_arguments
 from pipeline.llm.vision import takes_images
 from pipeline.loop import EventLoopThread
 from tests.engine.conftest import VLLM_CONFIG
+from tests.processes import below
 from tests.support import wait_for
 from vidask.errors import InvalidJob, InvalidSettings, ModelDied
 from vidask.models import Sampling
@@ -51,8 +52,7 @@ def llm(tiny_model: Path, loop: EventLoopThread) -> Iterator[LangchainVLLMChatMo
 
 
 def engines() -> list[psutil.Process]:
-    below = psutil.Process().children(recursive=True)
-    return [process for process in below if "EngineCore" in process.name() + "".join(process.cmdline())]
+    return below(None, "EngineCore")
 
 
 def ask(llm: LangchainVLLMChatModel, chat: list[Any], sampling: Sampling = SHORT) -> str:

@@ -18,6 +18,7 @@ from config import Settings
 from pipeline.llm import open_llm
 from pipeline.loop import EventLoopThread
 from tests.engine.conftest import VLLM_CONFIG
+from tests.processes import below
 from tests.support import wait_for
 
 QUESTION = "Why does a deep tree overfit?"
@@ -36,8 +37,7 @@ class Divided:
 
     def halves(self) -> list[psutil.Process]:
         """Those that live."""
-        below = psutil.Process().children(recursive=True)
-        return [each for each in below if "Worker_TP" in each.name() and each.status() != psutil.STATUS_ZOMBIE]
+        return below(None, "Worker_TP")
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.engine.conftest import VLLM_CONFIG
+from tests.processes import below, gone
 from tests.support import keys_without_ttl, wait_for
 from vidask import Answer, Client, Job, JobCancelled, JobExpired, JobFailed, Message, Sampling, read_subtitles
 from worker.embedded import child_process, redis_server, worker_process
@@ -55,8 +56,7 @@ class Running:
 
 def engines(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The process of a worker's engine, from the moment on when it makes the engine."""
-    below = psutil.Process(worker.pid).children(recursive=True)
-    return [process for process in below if "EngineCore" in process.name() + "".join(process.cmdline())]
+    return below(worker.pid, "EngineCore")
 
 
 @contextmanager
@@ -87,17 +87,6 @@ def running(redis_url: str, tmp_path_factory: pytest.TempPathFactory, engine_env
 def is_idle(running: Running) -> bool:
     """Whether the engine's processes stand still, which they do not while they decode."""
     return sum(child.cpu_percent(interval=0.2) for child in [running.engine(), *running.engine().children()]) < 50
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    return not any(lives(process) for process in processes)
-
-
-def lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # it ended between the two looks
-        return False
 
 
 def test_a_follow_up_is_rewritten_and_answered_by_the_model(running: Running) -> None:

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
 from pipeline.picture_readers import PictureReaders
 from tests.drawing import jpeg, slide
+from tests.processes import gone
 from tests.support import wait_for
 from vidask.errors import InvalidFrame
 
@@ -37,18 +39,10 @@ def reading() -> list[int]:
     return [child.pid for child in multiprocessing.active_children() if child.name == "pictures" and child.pid]
 
 
-def cpu_s(pid: int) -> float:
+def cpu_s(process: psutil.Process) -> float:
     """How long a process has computed, seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def lives(pid: int) -> bool:
-    """Whether a process is there; one that has ended may stay in the table until somebody asks for its status."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 @pytest.fixture(scope="module")
@@ -122,14 +116,14 @@ def test_a_process_that_was_ended_while_it_had_nothing_to_do_costs_no_picture(re
 
 def test_a_picture_that_kills_its_process_fails_alone(readers: PictureReaders) -> None:
     asyncio.run(readers.read(SLIDE))
-    [pid] = reading()
+    [process] = map(psutil.Process, reading())
     data = endless()
 
     async def kill_during_it() -> list[object]:
         reads = asyncio.gather(readers.read(data), readers.read(SLIDE), return_exceptions=True)
-        begun_s = cpu_s(pid)
-        await asyncio.to_thread(wait_for, "the picture is being read", lambda: cpu_s(pid) > begun_s + 0.1)
-        os.kill(pid, signal.SIGKILL)
+        begun_s = cpu_s(process)
+        await asyncio.to_thread(wait_for, "the picture is being read", lambda: cpu_s(process) > begun_s + 0.1)
+        process.kill()
         return list(await reads)
 
     bad, good = asyncio.run(kill_during_it())
@@ -220,14 +214,14 @@ def test_a_worker_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> Non
     command = [sys.executable, str(script), str(picture)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": "."}) as worker:
         assert worker.stdout is not None
-        pids = [int(pid) for pid in worker.stdout.readline().split()]
+        processes = [psutil.Process(int(pid)) for pid in worker.stdout.readline().split()]
         try:
-            assert len(pids) == 2
-            wait_for("both read", lambda: all(cpu_s(pid) > 0.5 for pid in pids))
+            assert len(processes) == 2
+            wait_for("both read", lambda: all(cpu_s(process) > 0.5 for process in processes))
             worker.kill()
-            wait_for("both are gone", lambda: not any(map(lives, pids)))
+            wait_for("both are gone", lambda: gone(processes))
         finally:
             worker.kill()
-            for pid in filter(lives, pids):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
