@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from config import Settings
 from pipeline.chroma_errors import ChromaErrors
-from vidask.connection import redacted
+from vidask.addresses import redacted
 from vidask.errors import InvalidSettings, StoreUnavailable
 
 _LOCK_FILE = ".vidask.lock"

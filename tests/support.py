@@ -1,6 +1,5 @@
 """What several tests need."""
 
-import gc
 import os
 import subprocess
 import sys
@@ -38,7 +37,7 @@ def health(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`python -m worker health`."""
     command = [sys.executable, "-m", "worker", "health", *arguments]
     env = {**os.environ, "VIDASK_REDIS_URL": as_worker(url)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
 def answers(url: str) -> bool:
@@ -50,7 +49,7 @@ def answers(url: str) -> bool:
             return False
 
 
-def wait_for(what: str, condition: Callable[[], object], limit_s: float = 20.0) -> None:
+def wait_for(what: str, condition: Callable[[], object], limit_s: float = 60.0) -> None:
     """Wait until a described condition holds."""
     deadline = time.monotonic() + limit_s
     while not condition():
@@ -59,12 +58,14 @@ def wait_for(what: str, condition: Callable[[], object], limit_s: float = 20.0) 
 
 
 @contextmanager
-def plain_celery(url: str) -> Iterator[Celery]:
+def plain_celery(url: str, **changes: Any) -> Iterator[Celery]:
     """Celery as a backend without vidask has it; its own `close` leaves the connections to the garbage collector."""
-    with Celery(broker=url, backend=url, set_as_current=False) as celery:
+    with Celery(broker=url, backend=url, set_as_current=False, changes=changes) as celery:
         yield celery
-        gc.collect()  # results that were waited for talk to Redis when they are collected
         backend: Any = celery.backend
+        backend.remove_pending_result = lambda result: (
+            result
+        )  # results talk to Redis when they are collected, whenever that is
         backend.result_consumer.stop()
         backend.client.connection_pool.disconnect()
 

@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 )
 
 from pipeline.llm.model_folder import ModelFiles, check_model
-from vidask.connection import redacted
+from vidask.addresses import redacted
 from vidask.errors import InvalidSettings
 
 #: How long the hub may take to say what a model consists of, seconds.

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -50,6 +50,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A free port that nobody else is given while the block lasts. A server that reuses addresses, as Redis does, can have it."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 def is_free(port: int) -> bool:
@@ -96,16 +105,17 @@ def redis_server(
     Raises:
         QueueUnavailable: it did not start.
     """
-    port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
-    command = [redis_server_path(), "--port", str(port), "--dir", str(folder), *REDIS_ARGUMENTS, *arguments]
-    if password:
-        command += ["--requirepass", password]
-    url = f"redis://:{password}@127.0.0.1:{port}/0" if password else f"redis://127.0.0.1:{port}/0"
     log = folder / "redis.log"
-    with child_process(command, log=log) as process:
-        wait_until(lambda: _accepts(port), process, QueueUnavailable(f"Redis did not start; its log is {log}"))
-        yield url
+    with ExitStack() as reserved:
+        port = port or reserved.enter_context(reserved_port())
+        command = [redis_server_path(), "--port", str(port), "--dir", str(folder), *REDIS_ARGUMENTS, *arguments]
+        if password:
+            command += ["--requirepass", password]
+        with child_process(command, log=log) as process:
+            wait_until(lambda: _accepts(port), process, QueueUnavailable(f"Redis did not start; its log is {log}"))
+            reserved.close()
+            yield f"redis://:{password}@127.0.0.1:{port}/0" if password else f"redis://127.0.0.1:{port}/0"
 
 
 @contextmanager

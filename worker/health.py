@@ -22,7 +22,8 @@ from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from vidask import keys
-from vidask.connection import connect, queue_errors, redacted
+from vidask.addresses import redacted
+from vidask.connection import connect, queue_errors
 from vidask.errors import QueueUnavailable, one_line
 from vidask.ledger import resolved
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from config import Settings
 from pipeline.llm.packages import needs
 from pipeline.llm.remote_errors import bearer
-from vidask.connection import redacted
+from vidask.addresses import redacted
 from vidask.errors import InvalidSettings
 
 _LOOK_UP_S = 10.0

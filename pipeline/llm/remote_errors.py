@@ -13,7 +13,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import SecretStr
 
-from vidask.connection import redacted
+from vidask.addresses import redacted
 from vidask.errors import InvalidJob, ModelUnavailable, VidaskError
 
 #: The statuses with which a server refuses this request and would refuse it again: too long, or a value out of range.

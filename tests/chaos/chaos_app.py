@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
@@ -34,7 +35,7 @@ class _Chain(Runnable[AskJob, Answer]):
 
     async def ainvoke(self, input: AskJob, config: RunnableConfig | None = None, **_: Any) -> Answer:  # noqa: A002
         claim = _claim_in(config)
-        records.note("started", job=claim.job_id, attempt=claim.attempt)
+        records.note("started", job=claim.job_id, attempt=claim.attempt, at_s=_claimed_at_s(claim))
         work = parse(input.question)
         await asyncio.sleep(work.seconds)
         if work.poison:
@@ -47,6 +48,11 @@ class _Chain(Runnable[AskJob, Answer]):
 def _claim_in(config: RunnableConfig | None) -> Claim:
     stream = cast("JobStream", (config or {}).get("configurable", {})["reader"])
     return stream.claim
+
+
+def _claimed_at_s(claim: Claim) -> float:
+    """On the drill's clock. A worker that is stopped between a claim and the work does the work when it goes on, as cut off."""
+    return claim.claimed_at_s + time.monotonic() - time.time()
 
 
 def open_chaos_services(settings: Settings) -> AbstractContextManager[Services]:

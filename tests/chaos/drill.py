@@ -20,7 +20,7 @@ from tests.chaos.watch import Watch
 from tests.chaos.work import RECORDS
 from tests.support import keys_without_ttl, wait_for
 
-_START_LIMIT_S = 60.0
+_START_LIMIT_S = 180.0
 _TICK_S = 0.05
 #: A disturbance that finds only one worker at work, or no Redis, waits for so long.
 _LATER_S = 0.2
@@ -31,7 +31,7 @@ _STOPPED_LEASES = (1.3, 2.5)
 _LOOK_EVERY_S = 1.0
 _AT_ONCE = 1_000
 #: Where no job has ended for so long, none will.
-_PROGRESS_S = 60.0
+_PROGRESS_S = 120.0
 #: Those who wait look at the row every five seconds, should they have missed the news.
 _LAST_RESULTS_S = 10.0
 

@@ -24,7 +24,7 @@ from vidask.connection import connect
 
 _PAUSE_S = 0.2
 _LISTEN_S = 1.0
-_START_LIMIT_S = 60.0
+_START_LIMIT_S = 180.0
 _MOST_IN_A_BURST = 40
 _WAITING_THREADS = 4
 #: Of so many jobs one is waited for, one is sent twice, and one published once more by another producer.

@@ -47,9 +47,19 @@ class Records:
         self._path = path_of(folder, role, os.getpid())
         self._file: int | None = None
 
-    def note(self, what: What, *, job: str = "", attempt: int = 0, text: str = "", pid: int | None = None) -> None:
+    def note(
+        self,
+        what: What,
+        *,
+        job: str = "",
+        attempt: int = 0,
+        text: str = "",
+        pid: int | None = None,
+        at_s: float | None = None,
+    ) -> None:
         """Append a line. Nothing is buffered here, and one write to the end of a file is whole: SIGKILL takes none of it away."""
-        note = Note(what, job, attempt, text, os.getpid() if pid is None else pid, time.monotonic())
+        at_s = time.monotonic() if at_s is None else at_s
+        note = Note(what, job, attempt, text, os.getpid() if pid is None else pid, at_s)
         if self._file is None:
             self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.write(self._file, json.dumps(asdict(note)).encode() + b"\n")
@@ -71,8 +81,8 @@ class Tail:
         """The notes since the last call."""
         with self._path.open("rb") as file:
             file.seek(self._at)
-            lines = file.readlines()
-            self._at = file.tell()
+            lines = [line for line in file if line.endswith(b"\n")]  # the last one may be just being written
+        self._at += sum(map(len, lines))
         return [Note(**json.loads(line)) for line in lines]
 
 

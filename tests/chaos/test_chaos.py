@@ -11,11 +11,11 @@ from tests.chaos.plan import Plan
 SHORT = Plan(
     jobs=300,
     busy_s=18.0,
-    limit_s=150.0,
+    limit_s=600.0,
     seed=12,
     workers=2,
     producers=2,
-    lease_s=2.0,
+    lease_s=5.0,
     concurrency=4,
     poison=2,
     kills=3,
@@ -24,13 +24,13 @@ SHORT = Plan(
     redis_kills=1,
 )
 #: What a busy machine can make longer without a fault of ours.
-_RECOVERY_LIMIT_S = 30.0
+_RECOVERY_LIMIT_S = 60.0
 
 
 def test_no_job_is_lost_or_counts_twice_while_workers_and_redis_die(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VIDASK_GRACE_S", "5")
+    monkeypatch.setenv("VIDASK_GRACE_S", "15")
     found = {figure.name: figure for figure in figures(drill(SHORT, "vidask", tmp_path / "drill"))}
     said = table(list(found.values()))
     assert found.pop("recovery_p99_s").value <= _RECOVERY_LIMIT_S, said

@@ -10,10 +10,10 @@ from vidask.keys import MAX_CRASHES
 
 
 class Watch:
-    """Reads the workers' notes as they come.
+    """Reads the workers' notes as they come, and the listener's.
 
     A job that has lost its worker three times is set aside, whoever was to blame. The drill wants to see that of poison alone, so
-    the driver leaves a worker alone that runs a job with two losses.
+    the driver leaves a worker alone that runs a job with two losses, or may have claimed one a moment ago and not noted it yet.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -21,6 +21,8 @@ class Watch:
         self._tails: dict[int, Tail] = {}
         self._running: defaultdict[int, set[str]] = defaultdict(set)
         self._losses: Counter[str] = Counter()
+        self._over: set[str] = set()
+        self._heard: dict[Path, Tail] = {}
 
     def is_ready(self, pid: int) -> bool:
         """Whether that worker takes jobs."""
@@ -28,12 +30,22 @@ class Watch:
 
     def may_be_hit(self, pid: int) -> bool:
         """Whether each of its jobs can bear the loss."""
-        return all(self._losses[job] < MAX_CRASHES - 1 for job in self._jobs_of(pid))
+        self._listen()
+        elsewhere = {job for other in [*self._tails] if other != pid for job in self._jobs_of(other)}
+        running = self._jobs_of(pid)
+        delicate = {job for job, losses in self._losses.items() if losses == MAX_CRASHES - 1} - self._over - elsewhere
+        return not delicate and all(self._losses[job] < MAX_CRASHES - 1 for job in running)
 
     def lost(self, pid: int) -> None:
         """That worker is no more, or silent for longer than its lease; its jobs are known by then."""
         self._losses.update(self._jobs_of(pid))
         self._running.pop(pid, None)
+
+    def _listen(self) -> None:
+        """Learn which jobs have ended."""
+        for path in self._folder.glob("listener-*.jsonl"):
+            tail = self._heard.setdefault(path, Tail(path))
+            self._over.update(note.job for note in tail.new() if note.what == "published")
 
     def _jobs_of(self, pid: int) -> set[str]:
         running = self._running[pid]
@@ -43,4 +55,5 @@ class Watch:
                     running.add(note.job)
                 elif note.what == "done":
                     running.discard(note.job)
+                    self._over.add(note.job)  # should nobody have heard its end
         return running

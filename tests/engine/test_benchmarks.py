@@ -12,6 +12,7 @@ from tests.engine.conftest import IN_ONE_PROCESS, ON_THE_CPU
 
 ROOT = Path(__file__).parents[2]
 JOBS = 4
+LIMIT_S = 1200
 ENGINE = {"enforce_eager": True, "max_num_seqs": 4, **IN_ONE_PROCESS}
 
 
@@ -19,6 +20,7 @@ def test_the_benchmark_of_the_engine_measures_everything_and_prints_it(tmp_path:
     write_shape("tiny", tmp_path / "model")
     command = [sys.executable, "-m", "benchmarks.engine", "--model", tmp_path / "model", "--out", tmp_path / "found"]
     command += ["--jobs", JOBS, "--rounds", 1, "--parts", "bound,whole", "--engine", json.dumps(ENGINE)]
+    command += ["--limit", LIMIT_S]  # of each of the three parts
 
     done = subprocess.run(
         [str(word) for word in command],
@@ -27,7 +29,7 @@ def test_the_benchmark_of_the_engine_measures_everything_and_prints_it(tmp_path:
         check=False,  # it ends with 1 where a goal is missed, and that a busy CPU may do
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3 * LIMIT_S,
     )
 
     said = done.stdout + done.stderr

@@ -145,7 +145,7 @@ def test_a_reason_that_only_the_engines_own_process_knows_reaches_the_person(eng
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         text=True,
-        timeout=240,
+        timeout=600,
         check=True,
     )
     said = r"told: VLLM_CPU_KVCACHE_SPACE: the engine wants 100000.0 GiB, but only .* GiB of memory are free; set it to fewer"

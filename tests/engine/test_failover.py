@@ -74,7 +74,7 @@ def test_the_engine_dies_in_the_middle_of_answers_and_others_finish_them(running
     wait_for("all are being answered", lambda: {job.status() for job in (*asked, read)} == {"running"})
     running.engine().kill()
 
-    answers = [job.result(timeout_s=60) for job in (*asked, read)]
+    answers = [job.result(timeout_s=120) for job in (*asked, read)]
     assert {answer.model for answer in answers} == {"extractive"}
     rest = list(events)
     assert [event.kind for event in rest].count("restart") == 1

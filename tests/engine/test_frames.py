@@ -80,7 +80,7 @@ def test_cancelling_an_import_stops_the_engine(llm: VLLMChatModel) -> None:
     job = llm.engine.loop.submit(captions(llm, [jpeg(slide(f"Long {at}", size=(112, 112))) for at in range(64)]))
     wait_for("captions are being written", lambda: llm.engine.stats.running > 0)
     job.cancel()
-    wait_for("the engine is idle", lambda: llm.engine.stats.running == 0, limit_s=5)
+    wait_for("the engine is idle", lambda: llm.engine.stats.running == 0, limit_s=10)
 
 
 def test_an_answer_sees_the_frames_that_were_found_and_the_pictures_that_were_given(llm: VLLMChatModel) -> None:

@@ -24,6 +24,8 @@ from worker.embedded import child_process, redis_server, worker_process
 LECTURE = Path(__file__).parents[2] / "examples" / "lectures" / "01-decision-trees.srt"
 WORKER = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
 HISTORY = [Message("user", "What is a decision tree?"), Message("assistant", "A model that asks questions.")]
+#: For workers whose jobs are to end in order however slow the machine is, seconds.
+PATIENT_S = 600
 SHORT = Sampling(max_tokens=16)
 LONG = Sampling(max_tokens=4_096)
 
@@ -61,12 +63,19 @@ def engines(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 @contextmanager
 def started(url: str, folder: Path, env: dict[str, str]) -> Iterator[Running]:
+    with working(url, folder, env) as running:
+        running.client.index_transcript("trees", text=read_subtitles(LECTURE)).result(timeout_s=300)
+        yield running
+
+
+@contextmanager
+def working(url: str, folder: Path, env: dict[str, str]) -> Iterator[Running]:
+    """A worker that finds the index as another one has left it in the folder."""
     log = folder / "worker.log"
     with (
         worker_process(url, env={**env, "VIDASK_CHROMA_PATH": str(folder / "chroma")}, log=log) as process,
         Client(url) as client,
     ):
-        client.index_transcript("trees", text=read_subtitles(LECTURE)).result(timeout_s=60)
         yield Running(process, client, log)
 
 
@@ -86,7 +95,7 @@ def running(redis_url: str, tmp_path_factory: pytest.TempPathFactory, engine_env
 
 def is_idle(running: Running) -> bool:
     """Whether the engine's processes stand still, which they do not while they decode."""
-    return sum(child.cpu_percent(interval=0.2) for child in [running.engine(), *running.engine().children()]) < 50
+    return sum(child.cpu_percent(interval=0.2) for child in [running.engine(), *running.engine().children()]) < 20
 
 
 def test_a_follow_up_is_rewritten_and_answered_by_the_model(running: Running) -> None:
@@ -101,7 +110,7 @@ def test_a_follow_up_is_rewritten_and_answered_by_the_model(running: Running) ->
 def test_what_is_read_while_it_is_written_is_the_answer(running: Running) -> None:
     job = running.ask("Why does a deep tree overfit?", Sampling(max_tokens=400))
     events = list(job.stream())
-    assert "".join(event.text for event in events) == job.result(timeout_s=60).text
+    assert "".join(event.text for event in events) == job.result(timeout_s=120).text
     assert len(events) > 1, "it came in pieces"
     assert {event.kind for event in events} == {"text"}
 
@@ -120,16 +129,16 @@ def test_cancelling_frees_the_engine_at_once(running: Running) -> None:
     wait_for("the engine decodes", lambda: not is_idle(running))
     assert job.cancel()
     with pytest.raises(JobCancelled):
-        job.result(timeout_s=5)
-    wait_for("the engine stands still, long before 4,096 tokens", lambda: is_idle(running), limit_s=5)
+        job.result(timeout_s=30)
+    wait_for("the engine stands still, long before 4,096 tokens", lambda: is_idle(running), limit_s=10)
 
 
 def test_a_deadline_stops_the_engine(running: Running) -> None:
-    job = running.ask("Tell all there is to tell.", LONG, deadline_s=1.5)
-    with pytest.raises(JobExpired, match=r"within its deadline of 1\.5 s"):
+    job = running.ask("Tell all there is to tell.", LONG, deadline_s=3)
+    with pytest.raises(JobExpired, match="within its deadline of 3 s"):
         job.result(timeout_s=30)
     assert job.status() == "expired"
-    wait_for("the engine stands still", lambda: is_idle(running), limit_s=5)
+    wait_for("the engine stands still", lambda: is_idle(running), limit_s=10)
 
 
 def test_a_question_of_twenty_thousand_tokens_is_refused_and_its_neighbours_are_answered(running: Running) -> None:
@@ -137,8 +146,8 @@ def test_a_question_of_twenty_thousand_tokens_is_refused_and_its_neighbours_are_
     with pytest.raises(
         JobFailed, match=r"the prompt has 2\d,\d{3} tokens, the model takes 8,192; shorten the question"
     ):
-        running.ask("漢" * 7_500).result(timeout_s=60)
-    assert all(job.result(timeout_s=60).text for job in neighbours)
+        running.ask("漢" * 7_500).result(timeout_s=120)
+    assert all(job.result(timeout_s=120).text for job in neighbours)
 
 
 def test_its_health_is_proven_with_a_token_and_when_it_is_full_with_those_it_writes(
@@ -183,12 +192,12 @@ def test_the_engine_is_killed_and_the_next_worker_finishes_the_jobs_though_its_w
         assert "the engine's process has ended; it gives its jobs back and leaves" in said
         assert {job.status() for job in jobs} == {"queued"}, "none of them failed"
 
-        with started(url, tmp_path, engine_env) as second:
+        with working(url, tmp_path, engine_env | {"VIDASK_GRACE_S": str(PATIENT_S)}) as second:
             children = second.children()
+            wait_for("it has taken all of them", lambda: {job.status() for job in jobs} == {"running"}, limit_s=60)
             wait_for("it answers them", lambda: not is_idle(second))
-            assert {job.status() for job in jobs} == {"running"}, "it was too quick for this story"
             os.killpg(second.process.pid, signal.SIGTERM)  # as Ctrl-C and some supervisors do
-            assert second.process.wait(timeout=120) == 0
+            assert second.process.wait(timeout=PATIENT_S) == 0
             assert {job.status() for job in jobs} == {"succeeded"}
             wait_for("nothing of it is left", lambda: gone(children))
         said = second.log.read_text().removeprefix(said)
@@ -215,7 +224,7 @@ def test_sigterm_while_the_engine_starts_ends_the_worker_at_once(tmp_path: Path,
         wait_for("the engine is being made", lambda: engines(worker), limit_s=120)
         children = psutil.Process(worker.pid).children(recursive=True)
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=5) == 128 + signal.SIGTERM
+        assert worker.wait(timeout=15) == 128 + signal.SIGTERM
         # What was just being started looks for its parent once it has imported vLLM.
         wait_for("nothing of it is left", lambda: gone(children), limit_s=90)
 
@@ -227,7 +236,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_worker_with_one_line(
         env = {**os.environ, **engine_env, "VLLM_MODEL_PATH": str(tmp_path / "nowhere")}
         env |= {"VIDASK_REDIS_URL": stack.enter_context(redis_server(tmp_path / "redis"))}
         env |= {"VIDASK_CHROMA_PATH": str(tmp_path / "chroma")}
-        done = subprocess.run(WORKER, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(WORKER, env=env, capture_output=True, text=True, timeout=PATIENT_S, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("vidask worker:")]

@@ -125,7 +125,7 @@ def test_a_transcript_of_50000_cues_is_indexed_whole(client: Client) -> None:
     cues = "\n\n".join(
         f"{n // 3600:02d}:{n // 60 % 60:02d}:{n % 60:02d}.000 --> 99:00:00.000\nx" for n in range(50_000)
     )
-    report = client.index_transcript("long", text=f"WEBVTT\n\n{cues}\n").result(200)
+    report = client.index_transcript("long", text=f"WEBVTT\n\n{cues}\n").result(600)
     assert report.segments == 50_000
 
 
@@ -148,7 +148,7 @@ def test_waiting_ends_with_the_time_given_and_the_job_goes_on(idle_client: Clien
     begun = time.monotonic()
     with pytest.raises(WaitTimeout, match=r"was still queued after 0\.3 s; it goes on"):
         job.result(timeout_s=0.3)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4.5, "it does not wait until it would look at the row again"
     assert job.status() == "queued"
 
 

@@ -92,7 +92,7 @@ def _run(command: list[str], given: str, url: str, folder: Path) -> subprocess.C
         env={**os.environ, "VIDASK_REDIS_URL": as_worker(url) if belongs_to_a_worker else url},
         text=True,
         cwd=folder,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 

@@ -116,7 +116,7 @@ class Host:
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+            command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
         )
 
 

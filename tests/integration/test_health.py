@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from celery import Celery
 from tests.redis_users import as_worker, redis_with_users
 from tests.support import health, keys_without_ttl, plain_celery, wait_for
 from vidask import keys
-from vidask.connection import redacted
+from vidask.addresses import redacted
 from worker.embedded import child_process, free_port, is_free, worker_process
 
+#: For a server that starts, or for a few calls of the command, on a machine that does other things as well.
+SOON_S = 120.0
 WELL = ["queue: ok, takes jobs", "engine: ok, answers", "embeddings: ok, embeds", "store: ok, finds"]
 
 
@@ -34,7 +37,7 @@ class Chroma:
         program = str(Path(sys.executable).with_name("chroma"))
         command = [program, "run", "--path", str(self._folder / "chroma"), "--port", str(self.port)]
         self.process = self._stack.enter_context(child_process(command, log=self._folder / "chroma.log"))
-        wait_for("Chroma listens", lambda: not is_free(self.port))
+        wait_for("Chroma listens", lambda: not is_free(self.port), SOON_S)
 
     def stop(self) -> None:
         self._stack.close()
@@ -75,15 +78,15 @@ def test_a_worker_that_is_well(running: Running) -> None:
 
 def test_a_worker_that_was_told_to_take_no_more_questions(running: Running) -> None:
     """Its process lives, and answers Celery's ping."""
-    running.control.control.cancel_consumer(keys.QUEUE, reply=True)
     try:
+        wait_for("it was told", lambda: running.control.control.cancel_consumer(keys.QUEUE, reply=True))
         status, well, wrong = running.says()
-        assert running.control.control.ping()
+        wait_for("it answers Celery's ping", running.control.control.ping)
     finally:
         running.control.control.add_consumer(keys.QUEUE, reply=True)
     assert (status, well) == (1, WELL[1:])
     assert wrong == ["queue: FAILED, it takes no jobs from vidask; it was told not to, or is connecting to Redis"]
-    assert running.is_well()
+    wait_for("the worker is well again", running.is_well, SOON_S)
 
 
 def test_a_store_that_hangs(running: Running) -> None:
@@ -92,9 +95,9 @@ def test_a_store_that_hangs(running: Running) -> None:
         status, well, wrong = running.says()
     finally:
         running.chroma.process.send_signal(signal.SIGCONT)
-    assert (status, well) == (1, WELL[:3])
-    assert wrong == ["store: FAILED, nothing for 10 s; it hangs, or has too much to do"]
-    wait_for("the worker is well again", running.is_well)
+    assert (status, well, len(wrong)) == (1, WELL[:3], 1)
+    assert re.fullmatch(r"store: FAILED, nothing for 1\d s; it hangs, or has too much to do", wrong[0])
+    wait_for("the worker is well again", running.is_well, SOON_S)
 
 
 def test_a_store_that_is_gone_and_comes_back(running: Running) -> None:
@@ -103,7 +106,7 @@ def test_a_store_that_is_gone_and_comes_back(running: Running) -> None:
     assert (status, well) == (1, WELL[:3])
     assert wrong.startswith("store: FAILED, Chroma does not answer (")
     running.chroma.start()
-    wait_for("the worker is well again", running.is_well)
+    wait_for("the worker is well again", running.is_well, SOON_S)
 
 
 def test_a_worker_that_is_not_there(running: Running) -> None:

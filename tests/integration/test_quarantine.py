@@ -27,6 +27,8 @@ from worker.embedded import worker_process
 from worker.sweep import Sweep
 
 LEASE_S = 0.2
+#: Longer than any machine needs to do what is to be done before it has passed.
+DEADLINE_S = 600.0
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,12 @@ def set_aside(hand: WorkerByHand, *jobs: Job[Any]) -> None:
         assert job.status() == "quarantined"
 
 
+def grow_older(hand: WorkerByHand, question: Job[Any], by_s: float) -> None:
+    """As if it had been asked, or replayed, so much earlier."""
+    hand.admin.hincrbyfloat(keys.job_row(question.id), "created_at_s", -by_s)
+    hand.admin.zincrby(keys.DEADLINES, -by_s, question.id)
+
+
 def test_a_job_that_ends_three_workers_is_set_aside_and_says_so(client: Client, url: str, hand: WorkerByHand) -> None:
     job = client.ask("Who pulls the plug?")
     crash(hand, job)
@@ -92,7 +100,7 @@ def test_a_job_that_ends_three_workers_is_set_aside_and_says_so(client: Client, 
     assert job.status() == "quarantined"
     [found] = client.quarantined()
     assert (found.job_id, found.kind, found.crashes) == (job.id, "ask", 3)
-    assert found.since_s == pytest.approx(time.time(), abs=5)
+    assert found.since_s == pytest.approx(time.time(), abs=60)
     with pytest.raises(JobQuarantined) as raised:
         job.result(5)
     assert str(raised.value) == found.error
@@ -204,26 +212,19 @@ def test_what_is_not_in_quarantine_is_left_alone(client: Client, hand: WorkerByH
 
 
 def test_the_deadline_of_a_replayed_question_counts_from_there(client: Client, hand: WorkerByHand) -> None:
-    deadline_s = 3.0
-    job = client.ask("Why?", deadline_s=deadline_s)
-    asked_at = time.monotonic()
-    set_aside(hand, job)
-    assert time.monotonic() - asked_at < deadline_s, "it was set aside before its deadline"
+    job = client.ask("Why?", deadline_s=DEADLINE_S)
     sweep = Sweep(hand.ledger, hand.publisher, lease_s=LEASE_S)
-    wait_for("the deadline has passed", lambda: time.monotonic() - asked_at > deadline_s)
-    sweep.run()
-    assert job.status() == "quarantined"
-    job.replay()
-    replayed_at = time.monotonic()
-    sweep.run()
-    assert job.status() == "queued"
 
-    def has_expired() -> bool:
+    def state_once_older(by_s: float) -> str:
+        grow_older(hand, job, by_s)
         sweep.run()
-        return job.status() == "expired"
+        return job.status()
 
-    wait_for("nobody has answered it in time", has_expired)
-    assert time.monotonic() - replayed_at >= deadline_s - 0.1
+    set_aside(hand, job)
+    assert state_once_older(DEADLINE_S) == "quarantined"
+    job.replay()
+    assert state_once_older(DEADLINE_S / 2) == "queued"
+    assert state_once_older(DEADLINE_S / 2) == "expired", "nobody has answered it in time"
     with pytest.raises(JobExpired):
         job.result(5)
 
@@ -291,23 +292,22 @@ def test_a_job_that_is_just_being_set_aside_is_not_tidied_away(client: Client, h
 def test_a_worker_answers_the_replayed_question_and_a_replayed_transcript_undoes_no_newer_one(tmp_path: Path) -> None:
     older = "WEBVTT\n\n00:00.000 --> 00:04.000\nPruning is what gardeners do in spring.\n"
     with redis_with_users(tmp_path / "redis") as url, Client(url) as client:
-        question = client.ask("What does pruning remove?", video_ids=["talk"], deadline_s=4.0)
+        question = client.ask("What does pruning remove?", video_ids=["talk"], deadline_s=DEADLINE_S)
         transcript = client.index_transcript("talk", text=older)
-        asked_at = time.monotonic()
         with worker_by_hand(url) as hand:
             set_aside(hand, question, transcript)
+            grow_older(hand, question, DEADLINE_S)
         env = {"VIDASK_CHROMA_PATH": str(tmp_path / "chroma")}
         with worker_process(as_worker(url), env=env, log=tmp_path / "worker.log"):
             assert client.index_transcript("talk", text=LECTURE).result(60).segments == 5
             assert {job.job_id for job in client.quarantined()} == {question.id, transcript.id}
-            wait_for("the first deadline has passed", lambda: time.monotonic() - asked_at > 4.0)
             transcript.replay()
             assert transcript.result(60).superseded
             question.replay()
             answer = question.result(60)
             assert isinstance(answer, Answer)
             assert "Pruning removes the branches" in answer.text
-            assert answer.timings_s["queued"] < 4.0, "the wait counts from the replay, too"
+            assert answer.timings_s["queued"] < DEADLINE_S, "the wait counts from the replay, too"
         assert keys_without_ttl(url) == []
 
 
@@ -321,7 +321,7 @@ def test_the_command_lists_shows_replays_and_drops(client: Client, hand: WorkerB
         question.id: ["3 crashes", "ask"],
         transcript.id: ["3 crashes", "index_transcript"],
     }
-    assert datetime.fromisoformat(listed[question.id][0]).timestamp() == pytest.approx(time.time(), abs=10)
+    assert datetime.fromisoformat(listed[question.id][0]).timestamp() == pytest.approx(time.time(), abs=60)
 
     shown = vidask("show", question.id).stdout
     for said in ("kind     ask", f"tenant   {client.tenant}", "crashes  3", "worker   celery@gpu-1", "is set aside"):

@@ -134,7 +134,7 @@ def _worker(url: str) -> subprocess.CompletedProcess[str]:
     """Without models it starts soonest."""
     command = [sys.executable, "-m", "celery", "-A", "tests.integration.slow_app", "worker"]
     env = {**os.environ, "VIDASK_REDIS_URL": url}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_a_client_with_a_wrong_password_is_told_so(url: str) -> None:

@@ -67,7 +67,7 @@ def test_a_job_that_waits_is_never_begun(client: Client, celery: Celery) -> None
 def test_what_has_ended_keeps_its_result(client: Client, celery: Celery) -> None:
     job = client.ask(SHORT)
     answer = job.result(timeout_s=10)
-    reply = celery.control.revoke(job.id, reply=True, timeout=5, limit=1)
+    reply = celery.control.revoke(job.id, reply=True, timeout=20, limit=1)
     assert [list(said.values()) for said in reply or ()] == [[{"ok": "cancelled: none"}]]
     assert job.result(timeout_s=1) == answer
     assert celery.backend.get_task_meta(job.id)["result"]["text"] == answer.text

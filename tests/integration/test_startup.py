@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.redis_users import as_worker, redis_with_users
+from tests.support import wait_for
 from vidask import Client
 from worker.embedded import consumes, free_port, redis_server, worker_process
 
 
 def _start(**env: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
-    return subprocess.run(command, env={**_ENV, **env}, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env={**_ENV, **env}, capture_output=True, text=True, timeout=300, check=False)
 
 
 _ENV = {"PATH": "/usr/bin:/bin"}
@@ -44,7 +45,7 @@ def test_another_worker_holds_the_embedded_chroma(worker: str, worker_log: Path)
     said = _said(_start(VIDASK_REDIS_URL=as_worker(worker), VIDASK_CHROMA_PATH=str(worker_log.parent / "chroma")))
     assert "another worker holds the embedded Chroma" in said
     assert "VIDASK_CHROMA_URL" in said
-    assert consumes(worker), "the first worker works on"
+    wait_for("the first worker works on", lambda: consumes(worker))
 
 
 @pytest.mark.parametrize(

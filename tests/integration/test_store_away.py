@@ -140,17 +140,17 @@ def test_a_server_that_stays_away_fails_its_jobs_in_half_a_minute_and_the_worker
 
     regretted.cancel()
     with pytest.raises(JobCancelled):
-        regretted.result(10)
+        regretted.result(20)
     with pytest.raises(JobExpired):
-        hurried.result(10)
-    assert time.monotonic() - begun < 15, "neither waits for Chroma"
+        hurried.result(20)
+    assert time.monotonic() - begun < 25, "neither waits for Chroma"
 
-    said = rf"^Chroma does not answer \(.*refused.*\); check the server at {chroma.url}; tried for (2\d|30) s$"
+    said = rf"^Chroma does not answer \(.*refused.*\); check the server at {chroma.url}; tried for [23]\d s$"
     for job in jobs:
         with pytest.raises(JobFailed, match=said) as failed:
             job.result(60)
         assert failed.value.error_type == "StoreUnavailable"
-    assert time.monotonic() - begun < 45
+    assert time.monotonic() - begun < 55, "and not twice as long"
 
     chroma.start()
     assert client.ask("What is pruning?", video_ids=["talk"]).result(60).citations
@@ -160,16 +160,19 @@ def test_a_server_that_stays_away_fails_its_jobs_in_half_a_minute_and_the_worker
 
 
 @pytest.fixture
-def library(chroma: ChromaServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    monkeypatch.setattr("pipeline.chroma._TIMEOUT", httpx.Timeout(1.0))
+def library(chroma: ChromaServer) -> Iterator[Library]:
     with open_chroma(Settings(chroma_url=chroma.url)) as client:
         yield Library(client)
 
 
 @pytest.fixture
-def hasty(library: Library) -> Library:
-    """The same with little patience."""
-    return Library(library.client, SHORT)
+def hasty(chroma: ChromaServer) -> Iterator[Library]:
+    """One with little patience, also for an answer: less than a busy machine needs for a large change."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pipeline.chroma._TIMEOUT", httpx.Timeout(1.0))
+            client = stack.enter_context(open_chroma(Settings(chroma_url=chroma.url)))
+        yield Library(client, SHORT)
 
 
 def test_a_server_that_hangs_is_given_up_and_used_again(
@@ -194,7 +197,7 @@ def test_a_server_whose_disk_is_full_is_written_to_again_when_it_has_space_and_w
     library.put(chunk("a", 10), tenant=tenant)
     chroma.stop()
     chroma.start(largest_file=3_000_000)
-    documents = [chunk(f"{n} {'word ' * 200}", 10, video_id="long") for n in range(900)]
+    documents = [chunk(f"{n} {'word ' * 200}", 10 + n / 10, video_id="long") for n in range(900)]
     said = (
         rf"^Chroma('s disk is full| hangs) .*; free space at the server at {chroma.url}, then start Chroma again; tried"
     )

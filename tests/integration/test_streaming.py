@@ -69,6 +69,14 @@ def text_of(events: list[StreamEvent]) -> str:
     return text
 
 
+def read_on(events: Iterator[StreamEvent], length: int) -> str:
+    """So many more characters, in however many pieces they come."""
+    text = ""
+    while len(text) < length:
+        text += next(events).text
+    return text
+
+
 def test_words_arrive_while_the_answer_is_still_written(idle_client: Client, hand: WorkerByHand) -> None:
     job = idle_client.ask("Why?")
     events = job.stream()
@@ -79,7 +87,7 @@ def test_words_arrive_while_the_answer_is_still_written(idle_client: Client, han
     assert next(events).text == "A deep tree "
     stream.write("over")
     stream.write("fits 树.")
-    assert next(events).text == "overfits 树."
+    assert read_on(events, len("overfits 树.")) == "overfits 树."
     assert job.status() == "running"
     stream.write(" The end.")
     stream.close()
@@ -97,7 +105,7 @@ def test_who_asks_for_the_stream_late_gets_what_was_written_before(idle_client: 
     wait_for("the worker listens", lambda: hand.connected)
     assert not woken.is_set()
     events = job.stream()
-    assert woken.wait(timeout=5)
+    assert woken.wait(timeout=20)
     assert stream.wanted
     assert next(events).text == "A deep "
 
@@ -132,7 +140,7 @@ def test_a_job_that_nobody_streams_writes_no_stream_and_costs_redis_nothing(
     before = _calls(hand)
     run(job)
     spent = _calls(hand) - before
-    del spent["info"]
+    del spent["info"], spent["ping"]  # ours, and that of connections on which nothing was said for a while
     claiming = "evalsha hmget time zrem hset zadd pexpire"
     assert spent == Counter(f"{claiming} evalsha hmget hset pexpire set publish zrem".split())
     assert not hand.admin.exists(keys.stream(job.id))
@@ -300,7 +308,7 @@ def test_waiting_for_words_ends_with_the_time_given(idle_client: Client, hand: W
     stream.write("A deep ")
     with pytest.raises(WaitTimeout, match=r"was still running after 0\.3 s"):
         list(job.stream(timeout_s=0.3))
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 10
 
 
 def test_what_cannot_be_streamed_is_refused_at_the_call(idle_client: Client) -> None:

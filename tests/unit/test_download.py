@@ -58,7 +58,7 @@ def command(home: Path, *arguments: object, **environment: str) -> subprocess.Co
         env=clean | {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -21,8 +21,8 @@ from pipeline.embeddings import GatheredEmbeddings
 from pipeline.llm.extractive import quote, rewrite
 from pipeline.llm.words import stem
 from pipeline.store import ChromaStore
+from vidask.addresses import redacted
 from vidask.clock import parse_clock
-from vidask.connection import redacted
 from vidask.errors import InvalidJob, InvalidSettings, StoreUnavailable
 from vidask.models import AskJob, Message, Segment
 from vidask.validation import build
@@ -152,7 +152,7 @@ def _ends(act: Callable[[], object], error: type[Exception]) -> bool:
         raised.set()
 
     threading.Thread(target=run, daemon=True).start()
-    return raised.wait(5)
+    return raised.wait(20)
 
 
 def test_a_model_that_returns_too_few_vectors_fails_who_waits_and_the_next_one_too() -> None:

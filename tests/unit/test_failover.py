@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
@@ -31,7 +32,6 @@ from pipeline.loop import EventLoopThread
 from tests.frames import Readers, Slides, Viewer, Words, on_slide, pictures_in
 from vidask.errors import InvalidJob, InvalidSettings, ModelDied, ModelUnavailable
 from vidask.models import AskJob, Message
-from worker.embedded import free_port
 
 HISTORY = (Message("user", "What is a decision tree?"), Message("assistant", "A list of questions."))
 FOUND = [
@@ -218,14 +218,18 @@ def loop() -> Iterator[EventLoopThread]:
         yield loop
 
 
-def nobody() -> str:
-    return f"http://127.0.0.1:{free_port()}"
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address that refuses whoever connects: it is bound, so that no other test's server takes it, and does not listen."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def test_a_server_that_is_not_there_yet_is_a_line_in_the_log_and_asked_each_time(
-    loop: EventLoopThread, caplog: pytest.LogCaptureFixture
+    loop: EventLoopThread, nobody: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = Settings(llm_backend="ollama,extractive", llm_model="tiny", llm_url=nobody())
+    settings = Settings(llm_backend="ollama,extractive", llm_model="tiny", llm_url=nobody)
     with open_llms(settings, loop) as llms:
         assert list(llms) == ["ollama", "extractive"]
         with pytest.raises(ModelUnavailable, match="does not answer"):
@@ -235,10 +239,10 @@ def test_a_server_that_is_not_there_yet_is_a_line_in_the_log_and_asked_each_time
 
 
 @pytest.fixture
-def without_vllm(monkeypatch: pytest.MonkeyPatch) -> Settings:
+def without_vllm(nobody: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """What names vLLM first, on a machine where it is not installed."""
     monkeypatch.setitem(sys.modules, "pipeline.llm.vllm_backend", None)
-    return Settings(llm_backend="vllm,ollama", model_path="/models/qwen", llm_model="tiny", llm_url=nobody())
+    return Settings(llm_backend="vllm,ollama", model_path="/models/qwen", llm_model="tiny", llm_url=nobody)
 
 
 def test_where_none_of_them_starts_the_worker_does_not(loop: EventLoopThread, without_vllm: Settings) -> None:
@@ -257,8 +261,8 @@ def test_what_is_installed_and_does_not_load_is_told_in_one_line() -> None:
         raise ImportError("libcudart.so:\n no such file")  # noqa: EM101  in the loader's words
 
 
-def test_one_backend_alone_has_to_start(loop: EventLoopThread) -> None:
-    settings = Settings(llm_backend="ollama", llm_model="tiny", llm_url=nobody())
+def test_one_backend_alone_has_to_start(loop: EventLoopThread, nobody: str) -> None:
+    settings = Settings(llm_backend="ollama", llm_model="tiny", llm_url=nobody)
     with pytest.raises(InvalidSettings, match=r"^http://.* does not answer"), open_llms(settings, loop):
         pytest.fail("it started")
 

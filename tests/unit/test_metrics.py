@@ -35,8 +35,10 @@ ANSWER = Answer(
 @pytest.fixture
 def metrics() -> Iterator[PrometheusMetrics]:
     """Of a worker whose Redis is away."""
-    with connect(f"redis://127.0.0.1:{free_port()}/0") as connection:
-        yield PrometheusMetrics(connection)
+    with socket.socket() as taken:  # bound and not listening: whoever connects is refused
+        taken.bind(("127.0.0.1", 0))
+        with connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0") as connection:
+            yield PrometheusMetrics(connection)
 
 
 def working_on(*kinds: str) -> Any:

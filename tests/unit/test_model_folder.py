@@ -147,7 +147,7 @@ def in_a_process_of_its_own(name: object, *, first: str = "pass", **environment:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     return run.stdout

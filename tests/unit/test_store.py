@@ -257,7 +257,7 @@ def open_in_another_process(folder: Path) -> str:
     )
     command = [sys.executable, "-c", code, str(folder)]
     root = Path(__file__).parents[2]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=180).stdout.strip()
 
 
 def test_a_folder_is_for_one_process_at_a_time(settings: Settings) -> None:

@@ -133,7 +133,7 @@ def test_without_the_extra_a_line_says_how_to_install_it() -> None:
             [sys.executable, "-c", code, "index-frames", "talk.mp4"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert done.returncode == 1

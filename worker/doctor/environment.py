@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry
 
 from config import Settings
-from vidask.connection import redacted
+from vidask.addresses import redacted
 from vidask.errors import VidaskError
 from worker.doctor.findings import Finding, NotLookedAt, failed_with, given, ok, warning
 from worker.prometheus import PortTaken, page

@@ -13,7 +13,7 @@ from pipeline.embeddings import MINILM, load_embeddings
 from pipeline.llm.gpu import GIB
 from pipeline.llm.model_folder import ModelFiles, is_hub_id
 from pipeline.llm.remote import load_ollama, load_openai
-from vidask.connection import redacted
+from vidask.addresses import redacted
 from vidask.errors import InvalidSettings, VidaskError
 from worker.doctor.findings import Finding, NotLookedAt, failed, failed_with, given, ok, warning
 

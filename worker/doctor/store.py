@@ -15,7 +15,7 @@ from filelock import Timeout
 from config import Settings
 from pipeline.chroma import open_chroma
 from pipeline.chroma_errors import ChromaErrors
-from vidask.connection import redacted
+from vidask.addresses import redacted
 from vidask.errors import StoreUnavailable, VidaskError
 from worker.doctor.findings import Finding, failed, failed_with, given, ok, warning
 
