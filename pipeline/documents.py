@@ -9,7 +9,8 @@
 | `picture` | of a frame: the SHA-256 of the picture |
 | `rank` | of what was found for a question: how near it is, 0 the nearest; not kept |
 
-An id says the kind, and of a frame the time in milliseconds: what a change takes the place of is known without reading it.
+An id says the kind, and of a frame the time in milliseconds: what a change takes the place of is known without reading it. It ends
+with a digest of all that is kept: what has the same id is not written again, so whoever keeps more of it puts that into its id.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
+import numpy as np
 from chromadb.api import ClientAPI
 from chromadb.api.models.Collection import Collection
 from chromadb.errors import NotFoundError
@@ -178,12 +179,7 @@ class ChromaStore:
             for part in _parts(len(ids)):
                 on_progress()
                 self._errors.check_room()
-                collection.upsert(
-                    ids=ids[part],
-                    embeddings=cast("Any", vectors[part]),
-                    documents=[document.page_content for document in documents[part]],
-                    metadatas=[_packed(document) for document in documents[part]],
-                )
+                _add(collection, documents[part], vectors[part])
         for collection in (library, own):
             _delete(collection, stale)
         return len(stale)
@@ -276,6 +272,10 @@ def _nearest(
 
 
 def _query(collection: Collection, vector: Vector, n: int) -> list[tuple[float, Document]]:
+    """The `n` nearest, or all where there are fewer.
+
+    The index is a graph that need not lead to everything in it: not to each of many that are alike, nor to all after many changes.
+    """
     if n == 0:
         return []
     reply = cast(
@@ -285,7 +285,17 @@ def _query(collection: Collection, vector: Vector, n: int) -> list[tuple[float, 
         ),
     )
     rows = zip(reply["ids"][0], reply["distances"][0], reply["documents"][0], reply["metadatas"][0], strict=True)
-    return [(distance, _unpacked(id_, text, meta)) for id_, distance, text, meta in rows]
+    found = [(distance, _unpacked(id_, text, meta)) for id_, distance, text, meta in rows]
+    return found if len(found) == n or len(found) == collection.count() else _measure_all(collection, vector)[:n]
+
+
+def _measure_all(collection: Collection, vector: Vector) -> list[tuple[float, Document]]:
+    """All there is, nearest first, without the index."""
+    kept = cast("dict[str, Any]", collection.get(include=["documents", "metadatas", "embeddings"]))
+    cosines = kept["embeddings"] @ np.asarray(vector) / np.linalg.norm(kept["embeddings"], axis=1)
+    rows = zip(1 - cosines / np.linalg.norm(vector), kept["ids"], kept["documents"], kept["metadatas"], strict=True)
+    measured = [(float(distance), _unpacked(id_, text, meta)) for distance, id_, text, meta in rows]
+    return sorted(measured, key=lambda scored: scored[0])
 
 
 def _all(collection: Collection) -> list[Document]:
@@ -301,6 +311,23 @@ def _packed(document: Document) -> dict[str, str]:
 
 def _unpacked(id_: str, text: str, meta: dict[str, str]) -> Document:
     return Document(id=id_, page_content=text, metadata=json.loads(meta[_METADATA]))
+
+
+def _add(collection: Collection, documents: Sequence[Document], vectors: Sequence[Vector]) -> None:
+    """Those that are not there yet. An id tells the content, so the others are as they should be.
+
+    Writing them again costs as much as at first, and tears holes into the index (`docs/benchmarks.md`).
+    """
+    there = set(collection.get(ids=[cast("str", document.id) for document in documents], include=[])["ids"])
+    new = [pair for pair in zip(documents, vectors, strict=True) if pair[0].id not in there]
+    if not new:
+        return
+    collection.upsert(
+        ids=[cast("str", document.id) for document, _ in new],
+        embeddings=cast("Any", [vector for _, vector in new]),
+        documents=[document.page_content for document, _ in new],
+        metadatas=[_packed(document) for document, _ in new],
+    )
 
 
 def _delete(collection: Collection, ids: Sequence[str]) -> None:

@@ -97,6 +97,23 @@ def test_a_time_range_is_found_however_many_nearer_chunks_lie_outside_it(
     assert library.find(*videos, end_s=399.0, top_k=2) == ["0", "1"]
 
 
+@pytest.mark.parametrize("videos", [(), ("talk",)], ids=["all videos", "one video"])
+def test_all_is_found_though_the_index_does_not_lead_to_all(
+    library: Library, monkeypatch: pytest.MonkeyPatch, videos: tuple[str, ...]
+) -> None:
+    """Chroma's index is a graph, which falls apart where many chunks are alike."""
+    library.put(*(chunk(f"{second}", second / 4, start_s=second) for second in range(60)))
+    query = Collection.query
+
+    def half(self: Collection, **arguments: Any) -> Any:
+        reply: Any = query(self, **arguments)
+        return {name: part and [part[0][1::2]] for name, part in reply.items()}
+
+    monkeypatch.setattr(Collection, "query", half)
+    assert library.find(*videos, top_k=4) == ["0", "1", "2", "3"]
+    assert library.find(*videos, start_s=50.0, end_s=54.0, top_k=6) == ["50", "51", "52", "53"]
+
+
 def test_a_video_that_is_not_indexed_is_named_with_its_tenant(library: Library) -> None:
     library.put(chunk("x", 0))
     with pytest.raises(UnknownVideo, match="video 'lost' is not indexed for tenant 'acme'; index its transcript first"):
@@ -119,6 +136,23 @@ def test_putting_the_same_twice_changes_nothing(library: Library) -> None:
     before = library.everywhere()
     assert library.put(*chunks) == 0
     assert library.everywhere() == before == [["a", "b"]] * 2
+
+
+def test_only_what_is_new_is_written(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    library.put(chunk("a", 10), chunk("b", 20))
+    written: list[list[str]] = []
+    upsert = Collection.upsert
+
+    def note(self: Collection, **arguments: Any) -> None:
+        written.append(arguments["documents"])
+        upsert(self, **arguments)
+
+    monkeypatch.setattr(Collection, "upsert", note)
+    library.put(chunk("a", 10), chunk("b", 20))
+    assert written == []
+    library.put(chunk("a", 10), chunk("c", 15))
+    assert written == [["c is said"]] * 2  # the video's own, and the tenant's
+    assert library.everywhere() == [["a", "c"]] * 2
 
 
 def test_a_shorter_version_leaves_nothing_of_the_longer_one(library: Library) -> None:
