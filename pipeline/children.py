@@ -5,6 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
+from typing import Final
+
+_LOOK_S: Final = 0.05
 
 
 def cores() -> int:
@@ -26,7 +30,7 @@ def leave_process_group() -> None:
 
 
 def _wait_for_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    while (parent := multiprocessing.parent_process()) is None:  # what the child is to do is still being read
+        time.sleep(_LOOK_S)
+    parent.join()
+    os._exit(1)

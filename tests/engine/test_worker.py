@@ -216,17 +216,33 @@ def test_kill_minus_nine_leaves_nothing_behind_of_an_engine_of_several_processes
         wait_for("nothing of it is left", lambda: gone(children))
 
 
-def test_sigterm_while_the_engine_starts_ends_the_worker_at_once(tmp_path: Path, engine_env: dict[str, str]) -> None:
-    with ExitStack() as stack:
-        env = engine_env | {"VIDASK_REDIS_URL": stack.enter_context(redis_server(tmp_path / "redis"))}
-        env |= {"VIDASK_CHROMA_PATH": str(tmp_path / "chroma")}
-        worker = stack.enter_context(child_process(WORKER, env=env, log=tmp_path / "worker.log"))
-        wait_for("the engine is being made", lambda: engines(worker), limit_s=120)
-        children = psutil.Process(worker.pid).children(recursive=True)
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=15) == 128 + signal.SIGTERM
-        # What was just being started looks for its parent once it has imported vLLM.
-        wait_for("nothing of it is left", lambda: gone(children), limit_s=90)
+@pytest.fixture
+def starting(tmp_path: Path, engine_env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker that opens its models."""
+    with redis_server(tmp_path / "redis") as url:
+        env = engine_env | {"VIDASK_REDIS_URL": url, "VIDASK_CHROMA_PATH": str(tmp_path / "chroma")}
+        with child_process(WORKER, env=env, log=tmp_path / "worker.log") as worker:
+            yield worker
+
+
+def test_sigterm_while_the_engine_starts_ends_the_worker_at_once(starting: subprocess.Popen[bytes]) -> None:
+    wait_for("the engine is being made", lambda: engines(starting), limit_s=120)
+    children = psutil.Process(starting.pid).children(recursive=True)
+    starting.send_signal(signal.SIGTERM)
+    assert starting.wait(timeout=15) == 128 + signal.SIGTERM
+    # What was just being started looks for its parent once it has imported vLLM.
+    wait_for("nothing of it is left", lambda: gone(children), limit_s=90)
+
+
+def test_kill_minus_nine_leaves_nothing_behind_of_an_engine_that_is_still_imported(
+    starting: subprocess.Popen[bytes],
+) -> None:
+    """Where nobody told it, it would wait five minutes for the worker's word."""
+    spawned = "multiprocessing.spawn"
+    wait_for("so are the embeddings, and the engine", lambda: len(below(starting.pid, spawned)) == 2, limit_s=120)
+    children = below(starting.pid, spawned)
+    starting.kill()
+    wait_for("nothing of it is left", lambda: gone(children), limit_s=90)
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_worker_with_one_line(
