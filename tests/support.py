@@ -63,9 +63,8 @@ def plain_celery(url: str, **changes: Any) -> Iterator[Celery]:
     with Celery(broker=url, backend=url, set_as_current=False, changes=changes) as celery:
         yield celery
         backend: Any = celery.backend
-        backend.remove_pending_result = lambda result: (
-            result
-        )  # results talk to Redis when they are collected, whenever that is
+        # Results that were waited for talk to Redis when they are collected, whenever that is.
+        backend.remove_pending_result = lambda result: result
         backend.result_consumer.stop()
         backend.client.connection_pool.disconnect()
 

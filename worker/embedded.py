@@ -54,7 +54,10 @@ def free_port() -> int:
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """A free port that nobody else is given while the block lasts. A server that reuses addresses, as Redis does, can have it."""
+    """A free port that nobody else is given while the block lasts.
+
+    Who connects is refused, until a server that reuses addresses, as Redis does, takes it.
+    """
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))

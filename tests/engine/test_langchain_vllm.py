@@ -48,7 +48,7 @@ def llm(tiny_model: Path, loop: EventLoopThread) -> Iterator[LangchainVLLMChatMo
     with open_llm(settings, loop) as llm:
         assert isinstance(llm, LangchainVLLMChatModel)
         yield llm
-    wait_for("its engine is gone", lambda: not engines(), limit_s=60)
+    wait_for("its engine is gone", lambda: not engines())
 
 
 def engines() -> list[psutil.Process]:

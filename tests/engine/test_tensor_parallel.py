@@ -50,7 +50,7 @@ def divided(tiny_model: Path) -> Iterator[Divided]:
         with open_llm(settings, loop, on_death=deaths.append) as llm:
             divided = Divided(llm, deaths)
             yield divided
-    wait_for("no card's memory stays taken", lambda: not divided.halves(), limit_s=60)
+    wait_for("no card's memory stays taken", lambda: not divided.halves())
 
 
 @pytest.fixture(scope="module")
@@ -73,5 +73,5 @@ def test_the_death_of_one_half_is_the_engines_and_the_other_half_ends(divided: D
     """Nobody waits for an answer of which half is missing, and no card stays taken."""
     first, _ = divided.halves()
     first.kill()
-    wait_for("the worker is told", lambda: divided.deaths == ["the engine's process has ended"], limit_s=60)
-    wait_for("the other half has ended", lambda: not divided.halves(), limit_s=60)
+    wait_for("the worker is told", lambda: divided.deaths == ["the engine's process has ended"])
+    wait_for("the other half has ended", lambda: not divided.halves())

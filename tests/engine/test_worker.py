@@ -195,7 +195,7 @@ def test_the_engine_is_killed_and_the_next_worker_finishes_the_jobs_though_its_w
 
         with working(url, tmp_path, engine_env | {"VIDASK_GRACE_S": str(PATIENT_S)}) as second:
             children = second.children()
-            wait_for("it has taken all of them", lambda: {job.status() for job in jobs} == {"running"}, limit_s=60)
+            wait_for("it has taken all of them", lambda: {job.status() for job in jobs} == {"running"})
             wait_for("it answers them", lambda: not is_idle(second))
             os.killpg(second.process.pid, signal.SIGTERM)  # as Ctrl-C and some supervisors do
             assert second.process.wait(timeout=PATIENT_S) == 0

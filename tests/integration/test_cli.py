@@ -233,7 +233,7 @@ def _job_of(connection: redis.Redis, tenant: str) -> str:
         rows = connection.scan_iter("vidask:job:*", count=1000)  # which may give a key twice
         return {row.removeprefix("vidask:job:") for row in rows if connection.hget(row, "tenant") == tenant}
 
-    wait_for("the job is queued", ids, limit_s=60)
+    wait_for("the job is queued", ids)
     (job_id,) = ids()
     return job_id
 

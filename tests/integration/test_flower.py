@@ -56,11 +56,11 @@ def test_it_sees_the_worker_and_what_became_of_a_job(flower: str, client: Client
         tasks = httpx.get(f"{flower}/tasks", timeout=60).json()
         return any(tasks[job_id]["state"] == "SUCCESS" for job_id in asked if job_id in tasks)
 
-    wait_for("it has seen one end", has_seen_one_end, limit_s=60)
+    wait_for("it has seen one end", has_seen_one_end)
 
     def sees_the_worker() -> bool:
         """It asks anew each time, and lists those that answer within a second."""
         workers = httpx.get(f"{flower}/workers", params={"refresh": 1}, timeout=60).json()
         return [name.partition("@")[0] for name in workers] == ["celery"]
 
-    wait_for("it sees the worker", sees_the_worker, limit_s=60)
+    wait_for("it sees the worker", sees_the_worker)

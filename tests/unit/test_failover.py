@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
@@ -32,6 +31,7 @@ from pipeline.loop import EventLoopThread
 from tests.frames import Readers, Slides, Viewer, Words, on_slide, pictures_in
 from vidask.errors import InvalidJob, InvalidSettings, ModelDied, ModelUnavailable
 from vidask.models import AskJob, Message
+from worker.embedded import reserved_port
 
 HISTORY = (Message("user", "What is a decision tree?"), Message("assistant", "A list of questions."))
 FOUND = [
@@ -220,10 +220,9 @@ def loop() -> Iterator[EventLoopThread]:
 
 @pytest.fixture
 def nobody() -> Iterator[str]:
-    """An address that refuses whoever connects: it is bound, so that no other test's server takes it, and does not listen."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+    """An address at which nobody listens."""
+    with reserved_port() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_a_server_that_is_not_there_yet_is_a_line_in_the_log_and_asked_each_time(

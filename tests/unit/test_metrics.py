@@ -16,7 +16,7 @@ from config import Settings
 from vidask.connection import connect
 from vidask.errors import InvalidSettings
 from vidask.models import Answer, IndexReport, Usage
-from worker.embedded import free_port, is_free
+from worker.embedded import free_port, is_free, reserved_port
 from worker.metrics import NO_METRICS, open_metrics
 from worker.prometheus import PrometheusMetrics
 
@@ -35,10 +35,8 @@ ANSWER = Answer(
 @pytest.fixture
 def metrics() -> Iterator[PrometheusMetrics]:
     """Of a worker whose Redis is away."""
-    with socket.socket() as taken:  # bound and not listening: whoever connects is refused
-        taken.bind(("127.0.0.1", 0))
-        with connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0") as connection:
-            yield PrometheusMetrics(connection)
+    with reserved_port() as nobody_listens, connect(f"redis://127.0.0.1:{nobody_listens}/0") as connection:
+        yield PrometheusMetrics(connection)
 
 
 def working_on(*kinds: str) -> Any:

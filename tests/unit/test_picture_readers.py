@@ -232,7 +232,7 @@ def test_a_worker_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> Non
             assert len(processes) == 2
             wait_for("both read", lambda: all(cpu_s(process) > 0.5 for process in processes), PATIENT_S)
             worker.kill()
-            wait_for("both are gone", lambda: gone(processes), 60)
+            wait_for("both are gone", lambda: gone(processes))
         finally:
             worker.kill()
             for process in processes:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pipeline.retriever import VideoRetriever
 from pipeline.store import ChromaStore
 from tests.library import QUESTION, AlwaysTheQuestion, Library, chunk, names
 from vidask.errors import InvalidSettings, StoreUnavailable, UnknownVideo
+from worker.embedded import reserved_port
 
 
 @pytest.fixture(autouse=True)
@@ -323,9 +323,8 @@ def test_an_address_that_is_none_is_refused_with_what_to_write(url: str) -> None
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_server_that_is_down_is_named_with_what_to_do(scheme: str) -> None:
-    with socket.socket() as taken:  # bound and not listening: whoever connects is refused
-        taken.bind(("127.0.0.1", 0))
-        url = f"{scheme}://127.0.0.1:{taken.getsockname()[1]}"
+    with reserved_port() as nobody_listens:
+        url = f"{scheme}://127.0.0.1:{nobody_listens}"
         with pytest.raises(StoreUnavailable) as error:
             open_chroma(Settings(chroma_url=url)).__enter__()
     assert str(error.value).startswith(f"Chroma at {url} does not answer")
