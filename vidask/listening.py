@@ -14,8 +14,8 @@ import redis.client
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-#: Stands for what may have been said while there was no connection.
-_MISSED: Mapping[str, Any] = {"type": "message"}
+#: Redis confirms a subscription at once; where it has not for so long, the connection is open on this side alone. Seconds.
+_CONFIRMATION_S = 1.0
 
 
 class Listener:
@@ -24,32 +24,32 @@ class Listener:
     def __init__(self, pubsub: redis.client.PubSub, channel: str) -> None:
         self._pubsub = pubsub
         self._channel = channel
-        self._confirmed = False
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something was published or may have been missed, or after that many seconds.
-
-        Confirmations of the subscription do not count; a message about an earlier job at worst makes the caller look once more.
-        """
-        deadline = time.monotonic() + timeout_s
-        while (left := deadline - time.monotonic()) > 0:
-            match self._next(left):
-                case {"type": "message"}:
-                    return
-                case {"type": "subscribe", "channel": self._channel}:
-                    self._confirmed = True
-                case _:
-                    pass
-        if not self._confirmed:  # Redis does so at once: the connection is open on this side alone
+    def begin(self) -> None:
+        """Subscribe, on a new connection where the old one is dead; what is published from now on is heard."""
+        self._pubsub.subscribe(self._channel)
+        if not self._hears({"subscribe"}, _CONFIRMATION_S):
             self._pubsub.close()
             self._pubsub.subscribe(self._channel)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when something was published or may have been missed, or after that many seconds."""
+        self._hears({"message", "subscribe"}, timeout_s)  # redis-py subscribes once more when it had to connect again
+
+    def _hears(self, types: set[str], timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            said = self._next(left)
+            if said and said["channel"] == self._channel and said["type"] in types:
+                return True
+        return False
 
     def _next(self, timeout_s: float) -> Mapping[str, Any] | None:
         try:
             return cast("Mapping[str, Any] | None", self._pubsub.get_message(timeout=timeout_s))
         except RedisConnectionError:  # of redis-py's ping, the one thing that does not connect again by itself
             self._pubsub.subscribe(self._channel)
-            return _MISSED
+            return None
 
 
 class Listeners:
@@ -62,12 +62,13 @@ class Listeners:
 
     @contextmanager
     def on(self, channel: str) -> Generator[Listener]:
-        """A listener on that channel."""
+        """A listener on that channel, which hears already."""
         pubsub = self._take()
+        listener = Listener(pubsub, channel)
         try:
-            pubsub.subscribe(channel)
+            listener.begin()
             try:
-                yield Listener(pubsub, channel)
+                yield listener
             finally:
                 pubsub.unsubscribe(channel)  # pyright: ignore[reportUnknownMemberType]  untyped in redis-py
         except RedisError:

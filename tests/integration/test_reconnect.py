@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ import redis
 from tests.by_hand import worker_by_hand
 from tests.redis_users import as_admin, as_worker, redis_with_users
 from tests.support import LECTURE, answers, keys_without_ttl, wait_for
-from vidask import Answer, Client, Job
+from vidask import Answer, Client, Job, JobCancelled, keys
 from worker.embedded import worker_process
 
 #: So long after Redis can be reached again a worker answers a new question at the latest, seconds. It may be waiting just then for
@@ -226,12 +227,35 @@ def test_who_waits_for_a_result_hears_it_again(running: Running, monkeypatch: py
         assert client.job(running.ask().id).result(10).text
         proxy.fall_silent()
         proxy.speak()
-        for _ in range(2):
-            assert client.job(running.ask().id).result(20).text, "late: the row is looked at every few seconds"
+        over = running.ask()
+        assert over.result(10).text
+        assert client.job(over.id).result(10).text, "nothing is left to be heard"
         monkeypatch.setattr("vidask.jobs._LOOK_AGAIN_S", 60.0)
         began = time.monotonic()
         assert client.job(running.ask().id).result(40).text
         assert time.monotonic() - began < 30, "it is heard"
+
+
+def test_who_waits_for_a_result_looks_once_more_when_his_connection_broke(
+    idle_redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end may have been told while he had none."""
+    monkeypatch.setattr("vidask.jobs._LOOK_AGAIN_S", 60.0)
+    with (
+        redis.Redis.from_url(as_admin(idle_redis_url)) as connection,
+        Client(idle_redis_url) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        job = client.ask("Why?")
+        connection.config_resetstat()
+        waiting = pool.submit(job.result, 60)
+        wait_for("he listens, and has looked", lambda: "cmdstat_hgetall" in connection.info("commandstats"))
+        began = time.monotonic()
+        connection.hset(keys.job_row(job.id), "state", "cancelled")
+        connection.client_kill_filter(_type="pubsub")
+        with pytest.raises(JobCancelled):
+            waiting.result(60)
+        assert time.monotonic() - began < 30, "at once"
 
 
 def test_the_message_of_who_asks_is_sent_though_his_connections_have_died(
