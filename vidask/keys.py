@@ -63,12 +63,15 @@ QUEUE = "vidask"
 #: And the one for jobs whose first message or worker was lost: at the same priority it is served before the other.
 AGAIN = "vidask.again"
 PRIORITY_QUESTION = 0
-PRIORITY_INDEXING = 9
+#: Changes to the index that take a second or so.
+PRIORITY_CHANGE = 6
+#: And those that take minutes.
+PRIORITY_FRAMES = 9
 PRIORITIES: Mapping[str, int] = {
     "ask": PRIORITY_QUESTION,
-    "index_transcript": PRIORITY_INDEXING,
-    "index_frames": PRIORITY_INDEXING,
-    "forget": PRIORITY_INDEXING,
+    "index_transcript": PRIORITY_CHANGE,
+    "forget": PRIORITY_CHANGE,
+    "index_frames": PRIORITY_FRAMES,
 }
 
 #: A job whose worker has ended or fallen silent so often while it ran is set aside.

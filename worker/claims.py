@@ -24,7 +24,7 @@ LEASE_S = 15.0
 _STORE_LIMIT_S = 60.0
 _PAUSE_S = 0.5
 
-_FIRST_LINES = frozenset({keys.line("ask"), keys.line("index_transcript")})
+_FIRST_LINES = frozenset(map(keys.line, keys.PRIORITIES))
 
 T = TypeVar("T")
 

@@ -77,4 +77,4 @@ class FramesIndexing:
 
 
 def _config(claim: Claim) -> RunnableConfig:
-    return {"metadata": {"request_id": claim.job_id, "priority": keys.PRIORITY_INDEXING}}
+    return {"metadata": {"request_id": claim.job_id, "priority": keys.PRIORITY_FRAMES}}

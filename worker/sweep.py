@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import chain
 
 from celery.utils.log import get_logger
@@ -51,7 +52,7 @@ class Sweep:
                     keys.job_row(""),
                     keys.WAITING,
                     _PATIENCE_S,
-                    keys.AGAIN,
+                    json.dumps({kind: keys.line(kind, again=True) for kind in keys.PRIORITIES}),
                     *chain.from_iterable(lines().items()),
                 ],
             )

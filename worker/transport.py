@@ -25,7 +25,7 @@ log = get_logger(__name__)
 
 _JSON = "application/json"
 #: Jobs that change the index and run at the same time. So many frame jobs keep any engine full; more would only hold more pictures.
-_MOST_INDEXING = 16
+_MOST_CHANGES = 16
 #: So soon Redis is asked for those again when as many run, seconds: one may end any moment, and Celery's own second is long for it.
 _AGAIN_S = 0.05
 
@@ -75,24 +75,31 @@ class Channel(transport.Channel):
     polled_at = 0.0
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        """Ask Redis for the next message. While as much is being indexed as may be, for one of a question alone."""
-        steps = self.priority_steps
-        if self._indexes_enough():
-            self.priority_steps = [step for step in steps if step < keys.PRIORITY_INDEXING]
+        """Ask Redis for the next message, of those that there is a place for."""
+        steps, full_from = self.priority_steps, self._full_from()
+        if full_from is not None:
+            self.priority_steps = [step for step in steps if step < full_from]
             timeout = _AGAIN_S
         try:
             super()._brpop_start(timeout)  # pyright: ignore[reportAttributeAccessIssue]  not in the stubs
         finally:
             self.priority_steps = steps
 
-    def _indexes_enough(self) -> bool:
-        """Whether half of the worker's places, or 16 of them, are taken by changes to the index. The rest is kept for questions."""
+    def _full_from(self) -> int | None:
+        """The priority from which on as much is being worked on as may be.
+
+        Half of the worker's places, and at most 16, are for changes to the index, and all but one of these for frames.
+        """
         qos: Any = self.qos
         if not qos.prefetch_count:  # the channel on which workers are spoken to has no such limit
-            return False
+            return None
         working = [message for tag, message in list(qos._delivered.items()) if tag not in qos._dirty]  # noqa: SLF001
-        indexing = sum(message.properties.get("priority") == keys.PRIORITY_INDEXING for message in working)
-        return indexing >= max(1, min(qos.prefetch_count // 2, _MOST_INDEXING))
+        priorities = [message.properties.get("priority") or 0 for message in working]
+        places = max(1, min(qos.prefetch_count // 2, _MOST_CHANGES))
+        for priority, most in ((keys.PRIORITY_CHANGE, places), (keys.PRIORITY_FRAMES, max(1, places - 1))):
+            if sum(each >= priority for each in priorities) >= most:
+                return priority
+        return None
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

@@ -48,10 +48,10 @@ def describe(number: int) -> None:
     """Caption a text of about four hundred tokens; then make way for the next, as long as these are wanted."""
     app.services.ledger.redis.incr(DESCRIPTIONS_BEGUN)
     said = " ".join(random.Random(number).choices(lecture_sentences(), k=_SENTENCES_DESCRIBED))  # noqa: S311
-    config: Any = {"metadata": {"request_id": f"describe-{number}", "priority": keys.PRIORITY_INDEXING}}
+    config: Any = {"metadata": {"request_id": f"describe-{number}", "priority": keys.PRIORITY_FRAMES}}
     _llm().invoke([HumanMessage(f"{number}: {said}")], config, max_tokens=DESCRIBED_TOKENS)
     if app.services.ledger.redis.exists(KEEP_DESCRIBING):
-        describe.apply_async(args=(number + _options.indexing_requests,), priority=keys.PRIORITY_INDEXING)
+        describe.apply_async(args=(number + _options.indexing_requests,), priority=keys.PRIORITY_FRAMES)
 
 
 @app.task(name=READ, ignore_result=False)

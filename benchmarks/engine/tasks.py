@@ -96,7 +96,7 @@ class Tasks:
         self._redis.set(KEEP_DESCRIBING, 1, ex=_KEPT_S)
         self._redis.set(DESCRIPTIONS_BEGUN, 0, ex=_KEPT_S)
         for number in range(n):
-            self._celery.send_task(DESCRIBE, args=[number], queue=keys.QUEUE, priority=keys.PRIORITY_INDEXING)
+            self._celery.send_task(DESCRIBE, args=[number], queue=keys.QUEUE, priority=keys.PRIORITY_FRAMES)
         wait_until(
             lambda: int(cast("str", self._redis.get(DESCRIPTIONS_BEGUN))) >= n, f"{n} descriptions are not begun"
         )

@@ -45,7 +45,7 @@ LINES = st.sampled_from(sorted(LISTS))
 WORKERS = st.integers(0, 2)
 #: A new job: its kind, its deadline in seconds where it is a question, who sends it, and what of its workers it ends.
 NEW = st.tuples(
-    st.sampled_from(["ask", "forget"]),
+    st.sampled_from(["ask", "forget", "index_frames"]),
     st.sampled_from([None, None, 4, 30]),
     st.sampled_from(["client", "client", "dying client", "plain Celery"]),
     st.sampled_from(["nothing", "nothing", "nothing", "the process", "the model"]),

@@ -4,25 +4,29 @@
 --          [4] when a worker last did this, a string
 -- ARGV     [1] lease in seconds, [2] life of what is written in milliseconds, [3] most jobs of each sort, [4] crashes at which a job
 --          is set aside, [5] what the keys of rows begin with, [6] and those of lines, [7] seconds after which a message can be lost,
---          [8] the queue for those sent again, then for each line: its name, and its list of messages
+--          [8] the line for those of each kind that are sent again, JSON, then for each line: its name, and its list of messages
 --
 -- Returns {ids to send a message for, ids to set aside with the attempt of each in turn, ids that have expired, how many of the first
 -- had a worker that is gone}. To be harmless when the caller dies with the reply, each is found again by a later call, if it was not
 -- done.
 
+local again_lines = cjson.decode(ARGV[8])
 local leases, deadlines, claimed, swept = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lease, life, most, patience = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now = tonumber(string.format('%d.%06d', time[1], time[2]))
-local send, set_aside, expired = {}, {}, {}
+local send, set_aside, expired, is_again = {}, {}, {}, {}
+for _, line in pairs(again_lines) do
+    is_again[line] = true
+end
 
 local function row_of(id)
     return ARGV[5] .. id
 end
 
 -- Into the line for those that are sent again, from now on.
-local function wait_again(id, kind_of_line)
-    local line = ARGV[8] .. string.match(kind_of_line, '/%d+$')
+local function wait_again(id, kind)
+    local line = again_lines[kind]
     redis.call('HSET', row_of(id), 'state', 'queued', 'line', line)
     redis.call('ZADD', ARGV[6] .. line, string.format('%.6f', now), id)
     redis.call('PEXPIRE', ARGV[6] .. line, life)
@@ -39,7 +43,7 @@ end
 redis.call('SET', swept, string.format('%.6f', now), 'PX', life)
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, most)) do
-    local state, attempt, line, kind = unpack(redis.call('HMGET', row_of(id), 'state', 'attempt', 'line', 'kind'))
+    local state, attempt, kind = unpack(redis.call('HMGET', row_of(id), 'state', 'attempt', 'kind'))
     if state ~= 'running' then
         redis.call('ZREM', leases, id)
     elseif redis.call('HINCRBY', row_of(id), 'crashes', 1) >= tonumber(ARGV[4]) then
@@ -48,7 +52,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0,
         redis.call('ZADD', leases, string.format('%.6f', now + lease), id)
     else
         redis.call('ZREM', leases, id)
-        wait_again(id, line or (kind == 'ask' and '/0' or '/9'))
+        wait_again(id, kind)
     end
 end
 local recovered = #send
@@ -57,7 +61,7 @@ local recovered = #send
 -- whoever waits in an empty line. Those that are sent again may have been sent before others, and go by the time alone.
 for at = 9, #ARGV, 2 do
     local line, list = ARGV[at], ARGV[at + 1]
-    local again = string.sub(line, 1, #ARGV[8] + 1) == ARGV[8] .. '/'
+    local again = is_again[line]
     local sent_before = now
     if redis.call('LLEN', list) > 0 then
         sent_before = again and now - lease or tonumber(redis.call('HGET', claimed, line) or 0)
@@ -65,13 +69,13 @@ for at = 9, #ARGV, 2 do
     local lost = redis.call('ZRANGEBYSCORE', ARGV[6] .. line, '-inf', sent_before - patience, 'WITHSCORES', 'LIMIT', 0, most)
     for each = 1, #lost, 2 do
         local id, sent_at = lost[each], tonumber(lost[each + 1])
-        local state, times = unpack(redis.call('HMGET', row_of(id), 'state', 'sent'))
+        local state, times, kind = unpack(redis.call('HMGET', row_of(id), 'state', 'sent', 'kind'))
         if state ~= 'queued' then
             redis.call('ZREM', ARGV[6] .. line, id)
         elseif now - sent_at > patience * 2 ^ math.min(tonumber(times or 0), 6) then
             redis.call('HINCRBY', row_of(id), 'sent', 1)
             redis.call('ZREM', ARGV[6] .. line, id)
-            wait_again(id, line)
+            wait_again(id, kind)
         end
     end
 end
