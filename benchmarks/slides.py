@@ -81,7 +81,8 @@ def figures() -> Iterator[Figure]:
     seen = sum(any(_shows(frame, slide) for frame in frames) for slide in slides)
     speed = f"{picked.decoded} frames read, {took_s / _LENGTH_S * 60:.2f} s a minute of video"
     yield Figure("slides_kept_of_40", seen, ">=", 39, speed)
-    yield Figure("slides_frames_kept", len(frames), "<=", 80)
+    size = sum(len(frame.image or b"") for frame in frames)
+    yield Figure("slides_frames_kept", len(frames), "<=", 80, f"{size / 1e6:.1f} MB of JPEGs")
     yield Figure("slides_frames_over_one_each_2_s", len(frames) / (_LENGTH_S / 2), "<=", 0.3)
 
 
