@@ -6,6 +6,7 @@ They end with the block that started them, also when it is left by an error.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -28,6 +29,8 @@ REDIS_ARGUMENTS = ("--appendonly", "yes", "--maxmemory-policy", "noeviction", "-
 #: An engine compiles for minutes when it starts for the first time.
 START_LIMIT_S = 600.0
 _STOP_LIMIT_S = 20.0
+#: Of those that the system itself gives to connections, from 32768 on, one may be gone before a server is as far as to listen.
+_PORTS = range(20_000, 32_000)
 
 
 def redis_server_path() -> str:
@@ -47,9 +50,8 @@ def redis_server_path() -> str:
 
 def free_port() -> int:
     """A port of this host that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    with reserved_port() as port:
+        return port
 
 
 @contextmanager
@@ -58,10 +60,18 @@ def reserved_port() -> Iterator[int]:
 
     Who connects is refused, until a server that reuses addresses, as Redis does, takes it.
     """
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
+    with _bound() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not before: two could then have one port
         yield holder.getsockname()[1]
+
+
+def _bound() -> socket.socket:
+    holder = socket.socket()
+    with suppress(OSError):  # somebody has that one
+        holder.bind(("127.0.0.1", secrets.choice(_PORTS)))
+        return holder
+    holder.close()
+    return _bound()
 
 
 def is_free(port: int) -> bool:
