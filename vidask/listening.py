@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 #: Redis confirms a subscription at once; where it has not for so long, the connection is open on this side alone. Seconds.
-_CONFIRMATION_S = 1.0
+_CONFIRMATION_S = 0.5
 
 
 class Listener:
@@ -26,15 +26,21 @@ class Listener:
         self._channel = channel
 
     def begin(self) -> None:
-        """Subscribe, on a new connection where the old one is dead; what is published from now on is heard."""
+        """Subscribe: what is published from now on is heard. A connection that is dead is left, and the caller may look."""
         self._pubsub.subscribe(self._channel)
         if not self._hears({"subscribe"}, _CONFIRMATION_S):
             self._pubsub.close()
-            self._pubsub.subscribe(self._channel)
 
     def wait(self, timeout_s: float) -> None:
         """Return when something was published or may have been missed, or after that many seconds."""
+        if not self._pubsub.subscribed:
+            self._pubsub.subscribe(self._channel)
         self._hears({"message", "subscribe"}, timeout_s)  # redis-py subscribes once more when it had to connect again
+
+    def end(self) -> None:
+        """Unsubscribe, and keep the connection."""
+        if self._pubsub.subscribed:
+            self._pubsub.unsubscribe(self._channel)  # pyright: ignore[reportUnknownMemberType]  untyped in redis-py
 
     def _hears(self, types: set[str], timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
@@ -62,7 +68,7 @@ class Listeners:
 
     @contextmanager
     def on(self, channel: str) -> Generator[Listener]:
-        """A listener on that channel, which hears already."""
+        """A listener on that channel that has begun."""
         pubsub = self._take()
         listener = Listener(pubsub, channel)
         try:
@@ -70,7 +76,7 @@ class Listeners:
             try:
                 yield listener
             finally:
-                pubsub.unsubscribe(channel)  # pyright: ignore[reportUnknownMemberType]  untyped in redis-py
+                listener.end()
         except RedisError:
             pubsub.close()
             raise

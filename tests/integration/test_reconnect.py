@@ -23,7 +23,7 @@ import redis
 from tests.by_hand import worker_by_hand
 from tests.redis_users import as_admin, as_worker, redis_with_users
 from tests.support import LECTURE, answers, keys_without_ttl, wait_for
-from vidask import Answer, Client, Job, JobCancelled, keys
+from vidask import Answer, Client, Job, JobCancelled, QueueUnavailable, keys
 from worker.embedded import worker_process
 
 #: So long after Redis can be reached again a worker answers a new question at the latest, seconds. It may be waiting just then for
@@ -234,6 +234,21 @@ def test_who_waits_for_a_result_hears_it_again(running: Running, monkeypatch: py
         began = time.monotonic()
         assert client.job(running.ask().id).result(40).text
         assert time.monotonic() - began < 30, "it is heard"
+
+
+def test_who_asks_for_a_result_is_told_of_silence_within_5_seconds(running: Running) -> None:
+    def took_s() -> float:
+        proxy.speak()
+        assert job.result(30).text
+        proxy.fall_silent()
+        begun = time.monotonic()
+        with pytest.raises(QueueUnavailable):
+            job.result(30)
+        return time.monotonic() - begun
+
+    with closing(Proxy(running.url)) as proxy, Client(proxy.url) as client:
+        job = client.job(running.ask().id)
+        assert any(took_s() < 5 for _ in range(5)), "a busy machine delays one or two, not all"
 
 
 def test_who_waits_for_a_result_looks_once_more_when_his_connection_broke(
