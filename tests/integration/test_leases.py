@@ -183,8 +183,9 @@ def test_a_lost_message_is_sent_again_though_others_wait_and_none_of_those_is(fl
 
     fleet.start()
     wait_for("the next ones run", lambda: all(job.status() == "running" for job in next_ones))
-    wait_for("the lost message is sent again", lambda: fleet.redis.llen(keys.AGAIN) == 1, SOON_S)
-    assert (fleet.row(lost)["sent"], fleet.redis.llen(keys.QUEUE)) == ("1", len(backlog))
+    # Perhaps before the worker has taken the last of those; then it is answered already.
+    wait_for("the lost message is sent again", lambda: fleet.row(lost).get("sent") == "1", SOON_S)
+    assert fleet.redis.llen(keys.QUEUE) == len(backlog)
     fleet.open(first)
     lost.result(SOON_S)
     wait_for("the backlog moves on", lambda: fleet.redis.llen(keys.QUEUE) == len(backlog) - CONCURRENCY)
