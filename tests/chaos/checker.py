@@ -12,7 +12,6 @@ from benchmarks.figures import Figure
 from tests.chaos.drill import Evidence
 from tests.chaos.records import Note, What
 from tests.chaos.systems import End
-from vidask.keys import MAX_CRASHES
 
 #: A worker looks for what is lost so often within a lease.
 _SWEEPS_A_LEASE = 5
@@ -147,20 +146,6 @@ class Findings:
             if death.what == "poison" and not self.plan.is_poison(execution.job)
         }
 
-    def by_chance(self) -> set[str]:
-        """Harmless jobs that lost their third worker to poison at its first or second time, when it was under no suspicion."""
-        cut_off, last = self.cut_off(), dict[str, Note]()
-        for death, cut in sorted(self.in_flight_at_deaths().items(), key=lambda item: item[0].at_s):
-            last.update((execution.job, death) for execution in cut)
-
-        def losses(job: str, until_s: float) -> int:
-            return sum(execution.job == job and execution.started_at_s < until_s for execution in cut_off)
-
-        def is_chance(job: str, death: Note) -> bool:
-            return death.what == "poison" and losses(job, death.at_s) >= MAX_CRASHES > losses(death.job, death.at_s)
-
-        return {job for job in self.harmed() if job in last and is_chance(job, last[job])}
-
     def ended_unasked(self) -> Counter[str]:
         """Statuses of workers that ended at work though nobody killed them or told them to.
 
@@ -208,8 +193,7 @@ def figures(evidence: Evidence) -> list[Figure]:
 
 
 def _promises(found: Findings) -> Iterator[Figure]:
-    neighbours, poison, by_chance = found.neighbours(), found.plan.poison, found.by_chance()
-    harmed = set(found.harmed()) - by_chance
+    harmed, neighbours, poison = set(found.harmed()), found.neighbours(), found.plan.poison
     recoveries_s = found.recoveries_s()
     fenced = len(found.fenced()) if found.evidence.system.fences else math.nan
     within_s = found.plan.lease_s * (1 + 2 / _SWEEPS_A_LEASE)
@@ -217,13 +201,7 @@ def _promises(found: Findings) -> Iterator[Figure]:
     yield Figure("results_written_by_fenced_workers", fenced, "<=", 0)
     yield Figure("jobs_with_two_visible_results", len(found.with_two_results()), "<=", 0)
     yield Figure("poison_jobs_not_quarantined", len(found.poison_at_large()), "<=", 0, f"of {poison}")
-    yield Figure(
-        "neighbours_of_poison_that_failed",
-        len(harmed & neighbours),
-        "<=",
-        0,
-        f"of {len(neighbours)}, {len(by_chance)} by chance",
-    )
+    yield Figure("neighbours_of_poison_that_failed", len(harmed & neighbours), "<=", 0, f"of {len(neighbours)}")
     yield Figure("other_jobs_that_failed", len(harmed - neighbours), "<=", 0)
     yield Figure("executions_beyond_the_first", found.beyond_the_first(), "<=", len(found.cut_off()), "those cut off")
     yield Figure("executions_without_cause", found.without_cause(), "<=", 0)

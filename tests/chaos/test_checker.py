@@ -90,18 +90,6 @@ def test_the_time_without_redis_is_no_fault_of_the_workers(drill: Drill) -> None
     assert drill.figures_missed() == []
 
 
-def _loses_its_workers_beside_poison(drill: Drill, *at: tuple[int, float]) -> None:
-    """Where it was begun, and when, each time."""
-    lost = [Note("started", QUIET, attempt, "", pid, at_s) for attempt, (pid, at_s) in enumerate(at, 1)]
-    drill.notes = [note for note in drill.notes if note.job != QUIET or note.what in ("accepted", "published")] + lost
-    drill.end(QUIET, "JobQuarantined", 3)
-
-
-def test_a_third_loss_beside_poison_under_no_suspicion_is_chance(drill: Drill) -> None:
-    _loses_its_workers_beside_poison(drill, (11, 1.0), (13, 5.1), (14, 10.1))
-    assert drill.figures_missed() == []
-
-
 def _lost(drill: Drill) -> None:
     drill.ends[QUIET] = End("", 1)
 
@@ -132,10 +120,6 @@ def _harmed_beside_poison(drill: Drill) -> None:
     """It was running where poison killed the worker for the first time."""
     drill.notes.append(Note("started", QUIET, 1, "", 13, 5.1))
     drill.end(QUIET, "JobQuarantined", 3)
-
-
-def _harmed_beside_poison_on_probation(drill: Drill) -> None:
-    _loses_its_workers_beside_poison(drill, (13, 5.1), (14, 10.1), (15, 15.1))
 
 
 def _harmed(drill: Drill) -> None:
@@ -193,7 +177,6 @@ def _nobody_was_killed(drill: Drill) -> None:
         (_two_workers_at_one_attempt, {"results_written_by_fenced_workers"}),
         (_poison_at_large, {"poison_jobs_not_quarantined"}),
         (_harmed_beside_poison, {"neighbours_of_poison_that_failed"}),
-        (_harmed_beside_poison_on_probation, {"neighbours_of_poison_that_failed"}),
         (_harmed, {"other_jobs_that_failed"}),
         (_done_again, {"executions_without_cause"}),
         (_all_done_again, {"executions_without_cause", "executions_beyond_the_first"}),
