@@ -6,9 +6,9 @@ import multiprocessing
 import os
 import threading
 import time
-from typing import Final
 
-_LOOK_S: Final = 0.05
+#: So often a process that is still being started looks whether its parent is known, seconds; nothing tells it.
+_LOOK_S = 0.05
 
 
 def cores() -> int:

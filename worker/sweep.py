@@ -101,9 +101,9 @@ def _of(job_id: str, row: Row, **more: object) -> dict[str, object]:
 def lines() -> dict[str, str]:
     """Each line, and the list that kombu keeps its messages in."""
     return {
-        f"{queue}/{priority}": _list_of(queue, priority)
-        for queue in (keys.QUEUE, keys.AGAIN)
-        for priority in sorted(set(keys.PRIORITIES.values()))
+        keys.line(kind, again=again): _list_of(keys.AGAIN if again else keys.QUEUE, priority)
+        for again in (False, True)
+        for kind, priority in keys.PRIORITIES.items()
     }
 
 

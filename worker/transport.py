@@ -95,11 +95,12 @@ class Channel(transport.Channel):
             return None
         working = [message for tag, message in list(qos._delivered.items()) if tag not in qos._dirty]  # noqa: SLF001
         priorities = [message.properties.get("priority") or 0 for message in working]
+        changes = [priority for priority in priorities if priority >= keys.PRIORITY_CHANGE]
         places = max(1, min(qos.prefetch_count // 2, _MOST_CHANGES))
-        for priority, most in ((keys.PRIORITY_CHANGE, places), (keys.PRIORITY_FRAMES, max(1, places - 1))):
-            if sum(each >= priority for each in priorities) >= most:
-                return priority
-        return None
+        if len(changes) >= places:
+            return keys.PRIORITY_CHANGE
+        frames = sum(priority >= keys.PRIORITY_FRAMES for priority in changes)
+        return keys.PRIORITY_FRAMES if frames >= max(1, places - 1) else None
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
