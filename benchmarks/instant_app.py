@@ -1,4 +1,4 @@
-"""A worker whose model and retriever answer at once, so that only the queue is left to measure; and plain Celery beside it.
+"""A worker whose model and retriever answer at once, so that only the queue is left to measure.
 
 celery -A benchmarks.instant_app worker
 """
@@ -25,8 +25,6 @@ from pipeline.loop import EventLoopThread
 from worker.factory import create_app
 from worker.parts import Parts
 from worker.services import Services, open_ledger, services_around
-
-PLAIN_TASK = "benchmarks.plain"
 
 DOCUMENT = Document(
     id="1",
@@ -78,9 +76,3 @@ def open_instant_services(settings: Settings) -> Iterator[Services]:
 
 
 app = create_app(Settings.from_environment(), open_instant_services)
-
-
-@app.task(name=PLAIN_TASK, acks_late=True, ignore_result=False)
-def plain(question: str) -> str:
-    """The least that Celery can do."""
-    return question

@@ -6,9 +6,9 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ import redis
 from celery import Celery
 
 from benchmarks.figures import Figure, ratio
-from benchmarks.instant_app import PLAIN_TASK
+from benchmarks.plain_celery import ECHO_TASK
 from vidask import Client, keys
 from vidask.connection import celery_settings
 from worker.embedded import redis_server, worker_process
@@ -26,70 +26,106 @@ _ROUNDS = 7
 _JOBS = 1_500
 _WAITED_JOBS = 500
 _SMALL_BACKLOG = 200
-_IN_HAND = 64
 _LARGE_BACKLOG = 20_000
 _WINDOWS = 10
+_IN_HAND = 64
 
 
-class Bench:
-    """A Redis, a worker that answers at once, and producers for it."""
+class Side:
+    """A Redis, a worker that answers at once, and a producer for it.
 
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
-        self.url = stack.enter_context(redis_server(folder / "redis"))
-        self.redis = stack.enter_context(redis.Redis.from_url(self.url, decode_responses=True))
-        self.client = stack.enter_context(Client(self.url))
-        self.celery = stack.enter_context(Celery(set_as_current=False, changes=celery_settings(self.url)))
-        stack.enter_context(worker_process(self.url, app="benchmarks.instant_app", log=folder / "worker.log"))
+    Args:
+        queues: all that the worker listens to: while it waits at one for up to a second, it begins that much later with another.
+        running: the sorted set of what is being worked on.
+    """
+
+    def __init__(self, url: str, celery: Celery, *, queues: Sequence[str], running: str) -> None:
+        self.redis = redis.Redis.from_url(url, decode_responses=True)
+        self.celery = celery
+        self._queues = queues
+        self._running = running
 
     def pause(self) -> None:
         """Have the worker take no jobs."""
-        self.celery.control.cancel_consumer(keys.QUEUE, reply=True, timeout=5)
+        for queue in self._queues:
+            self.celery.control.cancel_consumer(queue, reply=True, timeout=5)
 
     def resume(self) -> None:
         """Have the worker take jobs again."""
-        self.celery.control.add_consumer(keys.QUEUE, reply=False)
+        for queue in self._queues:
+            self.celery.control.add_consumer(queue, reply=False)
 
     def left(self) -> int:
         """Jobs that are queued or being worked on."""
-        return cast("int", self.redis.llen(keys.QUEUE)) + cast("int", self.redis.zcard("unacked_index"))
+        queued = sum(cast("int", self.redis.llen(queue)) for queue in self._queues)
+        return queued + cast("int", self.redis.zcard(self._running))
+
+    def close(self) -> None:
+        """End the connections."""
+        self.redis.close()
+        self.celery.close()
+
+
+class Bench(Side):
+    """vidask, with a model and a retriever that answer at once."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        url = stack.enter_context(redis_server(folder / "redis"))
+        celery = Celery(set_as_current=False, changes=celery_settings(url))
+        super().__init__(url, celery, queues=(keys.QUEUE, keys.AGAIN), running=keys.LEASES)
+        stack.enter_context(closing(self))
+        self.client = stack.enter_context(Client(url))
+        stack.enter_context(worker_process(url, app="benchmarks.instant_app", log=folder / "worker.log"))
 
     def ask(self, n: int) -> list[str]:
         """Queue `n` questions; returns their ids."""
         return [self.client.ask(QUESTION.format(number)).id for number in range(n)]
 
-    def send_plain(self, n: int) -> None:
-        """Queue `n` plain tasks with the same text."""
+
+class Plain(Side):
+    """Plain Celery, with tasks that return their argument."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        url = stack.enter_context(redis_server(folder / "plain-redis"))
+        celery = Celery(broker=url, backend=url, set_as_current=False)
+        super().__init__(url, celery, queues=("celery",), running="unacked_index")
+        stack.enter_context(closing(self))
+        stack.enter_context(worker_process(url, app="benchmarks.echo_app", log=folder / "plain.log"))
+
+    def ask(self, n: int) -> None:
+        """Queue `n` tasks with the same text."""
         for number in range(n):
-            self.celery.send_task(PLAIN_TASK, args=[QUESTION.format(number)], queue=keys.QUEUE).forget()
+            self.celery.send_task(ECHO_TASK, args=[QUESTION.format(number)]).forget()
 
 
 def figures() -> Iterator[Figure]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vidask-bench-")))
         bench = Bench(stack, folder)
-        _drain(bench, lambda: bench.ask(200))  # warm
-        yield _over_plain_celery(bench)
+        _drain(bench, 200)  # warm
+        yield _over_plain_celery(bench, Plain(stack, folder))
         yield _commands(bench)
         yield _backlog(bench)
         yield _bytes(bench)
 
 
-def _over_plain_celery(bench: Bench) -> Figure:
+def _over_plain_celery(bench: Bench, plain: Plain) -> Figure:
+    _drain(plain, 200)
     ratios = []
     for _ in range(_ROUNDS):
-        plain_s = _drain(bench, lambda: bench.send_plain(_JOBS))
-        ours_s = _drain(bench, lambda: bench.ask(_JOBS))
+        plain_s = _drain(plain, _JOBS)
+        ours_s = _drain(bench, _JOBS)
         ratios.append(plain_s / ours_s)
     return ratio("queue_jobs_over_plain_celery", ratios, ">=", 0.5)
 
 
-def _drain(bench: Bench, fill: Callable[[], object]) -> float:
-    """Seconds that the worker takes for what `fill` puts on the queue while it is paused."""
-    bench.pause()
-    fill()
+def _drain(side: Bench | Plain, jobs: int) -> float:
+    """Seconds that the worker takes for so many jobs that are put on the queue while it is paused."""
+    side.pause()
+    side.ask(jobs)
     begun = time.perf_counter()
-    bench.resume()
-    while bench.left():
+    side.resume()
+    while side.left():
         time.sleep(0.01)
     return time.perf_counter() - begun
 
@@ -139,8 +175,9 @@ def _backlog(bench: Bench) -> Figure:
 
 def _small_backlogs(bench: Bench) -> Iterator[list[str]]:
     for _ in range(_WINDOWS // 2):
-        ids: list[str] = []
-        _drain(bench, lambda ids=ids: ids.extend(bench.ask(_SMALL_BACKLOG)))
+        bench.pause()
+        ids = bench.ask(_SMALL_BACKLOG)
+        bench.resume()
         _wait_for_end(bench, ids)
         yield ids
 

@@ -6,14 +6,12 @@ prompts as strings. They read the same index with the same code, and ask for the
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-from celery import Celery
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
@@ -87,15 +85,3 @@ def reply(text: str, documents: list[Document], read: int, written: int) -> dict
         "prompt_tokens": read,
         "completion_tokens": written,
     }
-
-
-def plain_app(pool: Literal["threads", "solo"], concurrency: int = 1) -> Celery:
-    """Celery as one sets it up: Redis as broker and result store, late acks."""
-    url = os.environ["VIDASK_REDIS_URL"]
-    changes = {
-        "worker_pool": pool,
-        "worker_concurrency": concurrency,
-        "worker_prefetch_multiplier": 1,
-        "task_acks_late": True,
-    }
-    return Celery("baseline", broker=url, backend=url, changes=changes)

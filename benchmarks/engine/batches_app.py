@@ -8,9 +8,10 @@ from typing import Any
 from celery_batches import Batches, SimpleRequest  # pyright: ignore[reportMissingImports]  only where it is measured
 from vllm import LLM, SamplingParams
 
-from benchmarks.engine.baseline import TASK, Baseline, plain_app, reply
+from benchmarks.engine.baseline import TASK, Baseline, reply
 from benchmarks.engine.options import Options
 from benchmarks.engine.workload import ANSWER_TOKENS, REWRITING_TOKENS, TOP_K, Question
+from benchmarks.plain_celery import plain_app
 
 BATCH = 64
 

@@ -8,9 +8,10 @@ from typing import Any
 from celery import signals
 from openai import OpenAI
 
-from benchmarks.engine.baseline import SERVED_MODEL, SERVER_VARIABLE, TASK, Baseline, plain_app
+from benchmarks.engine.baseline import SERVED_MODEL, SERVER_VARIABLE, TASK, Baseline
 from benchmarks.engine.options import Options
 from benchmarks.engine.workload import Question
+from benchmarks.plain_celery import plain_app
 
 _baseline = Baseline(Options.from_environment())
 app = plain_app("threads", _baseline.options.in_flight)

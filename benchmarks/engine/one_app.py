@@ -7,9 +7,10 @@ from typing import Any
 
 from langchain_community.llms import VLLM
 
-from benchmarks.engine.baseline import TASK, Baseline, plain_app
+from benchmarks.engine.baseline import TASK, Baseline
 from benchmarks.engine.options import Options
 from benchmarks.engine.workload import Question
+from benchmarks.plain_celery import plain_app
 
 app = plain_app("solo")
 _baseline = Baseline(Options.from_environment())
