@@ -3,6 +3,9 @@
 vLLM's priorities order what waits for a place. What has one already shares every step with the others, so a question beside 200
 captions is decoded as slowly as they are. Therefore less urgent requests have few places while anybody asks, and all of them when
 nobody does: the first question sends away the newest of them, to come again. What they have read is in the prefix cache then.
+
+Before the engine comes the preparation of a prompt, on one thread of vLLM's, in the order of asking. Text takes it a millisecond, a
+picture many, so less urgent requests are let there two by two.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 #: Requests of this priority or a lower number are urgent: they never wait here.
 URGENT = 0
@@ -19,6 +22,8 @@ _SHARE = 8
 #: So long after an urgent request somebody is still taken to be asking: a job's rewriting is followed by its answer, and a
 #: person's question by the next.
 _LINGER_S = 1.0
+#: Prompts of the others that are being prepared: the next is there when one is done, and a question waits for no more.
+_PREPARED_AT_ONCE = 2
 
 
 class Displaced(Exception):
@@ -40,6 +45,11 @@ class Admission:
         self._quiet_at_s = 0.0
         self._inside: list[asyncio.Timeout] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._preparing = asyncio.Semaphore(_PREPARED_AT_ONCE)
+
+    def preparation(self, priority: int) -> AbstractAsyncContextManager[None]:
+        """A turn to have a prompt prepared; at once where the request is urgent."""
+        return nullcontext() if priority <= URGENT else self._preparing
 
     def place(self, priority: int, *, displaceable: bool = True) -> AbstractAsyncContextManager[None]:
         """A place in the engine for the length of the block; waits for one where the request is not urgent.

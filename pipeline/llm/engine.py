@@ -100,7 +100,8 @@ class Engine:
         kind = RequestOutputKind.DELTA if deltas else RequestOutputKind.FINAL_ONLY
         with self._our_errors():
             params = SamplingParams.from_optional(**{**self._default_sampling, **sampling, "output_kind": kind})
-            prompt = await self._render(messages)
+            async with self._admission.preparation(priority):
+                prompt = await self._render(messages)
         while True:
             unique = f"{request_id}-{uuid4().hex[:8]}"
             try:

@@ -223,3 +223,39 @@ def test_who_asks_beside_an_import_finds_room_and_the_import_says_what_it_would_
     said = [caption.result(timeout=300) for caption in captions]
     assert len(said) == len(texts)
     assert said[39] == alone
+
+
+def test_a_question_does_not_wait_until_an_imports_pictures_are_prepared(
+    llm: VLLMChatModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VLLM prepares one prompt after the other; a question would be behind all pictures of an import."""
+    renderer: Any = llm.engine._llm.renderer  # noqa: SLF001  what cannot be seen from outside: who waits there
+    render, being_prepared = renderer.render_chat_async, list[int]()
+    running = 0
+
+    async def counted(*args: Any) -> Any:
+        nonlocal running
+        running += 1
+        being_prepared.append(running)
+        try:
+            return await render(*args)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(renderer, "render_chat_async", counted)
+
+    async def ask(text: str, priority: int) -> None:
+        await llm.ainvoke(
+            [HumanMessage([picture(text), {"type": "text", "text": text}])],
+            {"metadata": {"priority": priority}},
+            max_tokens=4,
+        )
+
+    async def all_at_once() -> None:
+        crowd = [asyncio.create_task(ask(f"#{number:06x}", 9)) for number in range(40)]
+        await asyncio.sleep(0)
+        await asyncio.gather(ask("green", 0), *crowd)
+
+    llm.engine.loop.run(all_at_once())
+    assert len(being_prepared) == 41
+    assert max(being_prepared) == 3, "two of the import, and the question"
