@@ -109,7 +109,7 @@ class Engine:
                     with self._asking(), self._our_errors():
                         async with aclosing(self._llm.generate(prompt, params, unique, priority=priority)) as outputs:
                             async for output in outputs:
-                                yield output
+                                yield _written(output)
             except Displaced:
                 continue
             return
@@ -206,6 +206,14 @@ class Engine:
     async def _shut_down(self) -> None:
         """On the loop itself, and so before vLLM's own tasks there see the engine's end and take it for its death."""
         self._llm.shutdown()
+
+
+def _written(output: RequestOutput) -> RequestOutput:
+    """What a request that the engine gave up ends with is no answer, though it has the form of one."""
+    if output.outputs[0].finish_reason == "error":
+        msg = "the engine failed this request; its reason stands in the worker's log"
+        raise ModelUnavailable(msg)
+    return output
 
 
 def _parts(messages: Sequence[ChatMessage]) -> Iterator[Mapping[str, Any]]:

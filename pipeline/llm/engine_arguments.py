@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _OURS = {"model": "VLLM_MODEL_PATH", "trust_remote_code": "VIDASK_TRUST_REMOTE_CODE"}
+#: What a setting of vLLM's has to be here, and why no other. `pipeline.llm.admission` has an order of its own, and vLLM's cache of
+#: prepared pictures needs them handed to the engine in the order in which they were prepared, and none dropped in between.
+_FIXED = {
+    "scheduling_policy": ("priority", "would let indexing go before questions"),
+    "mm_processor_cache_gb": (0, "would lose pictures when an import is cancelled or a question goes before it"),
+}
 _SPREAD = ("tensor_parallel_size", "pipeline_parallel_size")
 _WHOLE_NUMBERS = ("max_num_seqs", "max_num_batched_tokens", *_SPREAD)
 
@@ -54,7 +60,7 @@ def _looked_at(settings: Settings) -> tuple[dict[str, Any], ModelFiles, Gpu | No
     if gpu is not None and "kv_cache_memory_bytes" not in given:
         check_memory(model, memory_needed(model, arguments), gpu, float(arguments["gpu_memory_utilization"]))
     ours = {"model": settings.model_path, "trust_remote_code": settings.trust_remote_code}
-    return arguments | ours | {"scheduling_policy": "priority"}, model, gpu
+    return arguments | ours | {name: value for name, (value, _) in _FIXED.items()}, model, gpu
 
 
 def max_num_seqs(settings: Settings) -> int:
@@ -118,10 +124,10 @@ def _refuse_ours(given: Mapping[str, Any]) -> None:
     for name, variable in _OURS.items():
         if name in given:
             raise InvalidSettings(f"VLLM_CONFIG: {name} does not belong there; take it out, and set {variable} instead")
-    policy = given.get("scheduling_policy", "priority")
-    if policy != "priority":
-        msg = f"VLLM_CONFIG: scheduling_policy {policy!r} would let indexing go before questions; leave it out ('priority' is set)"
-        raise InvalidSettings(msg)
+    for name, (value, otherwise) in _FIXED.items():
+        if given.get(name, value) != value:
+            msg = f"VLLM_CONFIG: {name} {given[name]!r} {otherwise}; leave it out ({value!r} is set)"
+            raise InvalidSettings(msg)
 
 
 def check_numbers(given: Mapping[str, Any]) -> None:

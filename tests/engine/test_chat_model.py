@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import io
 import json
 import subprocess
@@ -18,11 +19,13 @@ from PIL import Image, ImageDraw
 
 from config import Settings
 from pipeline.llm import open_llm
+from pipeline.llm.engine import Engine
+from pipeline.llm.engine_arguments import build_engine_args
 from pipeline.llm.vllm import VLLMChatModel
 from pipeline.loop import EventLoopThread
 from tests.engine.conftest import VLLM_CONFIG
 from tests.support import wait_for
-from vidask.errors import InvalidJob
+from vidask.errors import InvalidJob, ModelUnavailable
 
 MAX_TOKENS = 24
 
@@ -259,3 +262,36 @@ def test_a_question_does_not_wait_until_an_imports_pictures_are_prepared(
     llm.engine.loop.run(all_at_once())
     assert len(being_prepared) == 41
     assert max(being_prepared) == 3, "two of the import, and the question"
+
+
+def test_a_picture_whose_caption_is_cancelled_or_not_begun_yet_can_be_asked_about(llm: VLLMChatModel) -> None:
+    """VLLM would take it for one that the engine has, and the engine would not find it."""
+    colours = [f"#0000{number:02x}" for number in range(90)]
+
+    async def ask(colour: str, priority: int, max_tokens: int) -> str:
+        messages: list[BaseMessage] = [HumanMessage([picture(colour), {"type": "text", "text": "What is it?"}])]
+        return (await llm.ainvoke(messages, {"metadata": {"priority": priority}}, max_tokens=max_tokens)).text
+
+    captions = [llm.engine.loop.submit(ask(colour, 9, 4000)) for colour in colours]
+    wait_for("every place is taken", lambda: llm.engine.stats.running == 64)
+    wait_for("the others wait for one", lambda: len(llm.engine._admission._waiting) == len(colours) - 64)  # noqa: SLF001
+    first = llm.engine.loop.run(ask(colours[-1], 0, 8))
+    for caption in captions:
+        caption.cancel()
+    again = [llm.engine.loop.run(ask(colour, 0, 8)) for colour in colours[-9:]]
+    assert again[-1] == first
+
+
+def test_a_request_that_the_engine_gives_up_is_an_error_and_no_empty_answer(tiny_model: Path) -> None:
+    """As where it misses a picture that vLLM believes it has: with that cache, of one that was prepared and not sent."""
+    settings = Settings(model_path=str(tiny_model), engine_config=VLLM_CONFIG)
+    with closing(EventLoopThread("answers")) as loop:
+        args = dataclasses.replace(build_engine_args(settings), mm_processor_cache_gb=1)
+        with closing(Engine(args, loop)) as engine:
+            llm = VLLMChatModel(engine=engine, model_name="tiny", takes_images=True)
+            messages: list[BaseMessage] = [HumanMessage([picture(), {"type": "text", "text": "What is it?"}])]
+            for say in (llm.invoke, lambda messages: list(llm.stream(messages))):
+                loop.run(engine._render(llm._chat(messages)))  # noqa: SLF001
+                with pytest.raises(ModelUnavailable, match="the engine failed this request"):
+                    say(messages)
+            assert llm.invoke(messages, max_tokens=4).usage_metadata

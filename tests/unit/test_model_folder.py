@@ -205,7 +205,7 @@ def test_the_engine_is_given_what_vllm_config_says_over_the_preset_and_ours_over
     arguments = engine_arguments(Settings(model_path=str(model), engine_config=given))
     assert arguments.items() >= given.items()
     assert (arguments["model"], arguments["scheduling_policy"]) == (str(model), "priority")
-    assert arguments["trust_remote_code"] is False
+    assert (arguments["trust_remote_code"], arguments["mm_processor_cache_gb"]) == (False, 0)
     assert engine_arguments(Settings(model_path=str(model), trust_remote_code=True))["trust_remote_code"] is True
 
 
@@ -222,6 +222,10 @@ def test_the_preset_asks_for_no_longer_sequences_than_the_model_was_made_for(mod
         ),
         ({"model": "/m"}, "VLLM_CONFIG: model does not belong there; .* VLLM_MODEL_PATH"),
         ({"scheduling_policy": "fcfs"}, "VLLM_CONFIG: scheduling_policy 'fcfs' would let indexing go before questions"),
+        (
+            {"mm_processor_cache_gb": 4},
+            "VLLM_CONFIG: mm_processor_cache_gb 4 would lose pictures .* leave it out .0 is set",
+        ),
         ({"max_model_len": "8k"}, "VLLM_CONFIG: max_model_len '8k' is not a number of tokens"),
         ({"gpu_memory_utilization": 90}, "VLLM_CONFIG: gpu_memory_utilization 90 is not a share .* like 0.9"),
         ({"tensor_parallel_size": "2"}, "VLLM_CONFIG: tensor_parallel_size '2' is not a whole number"),
