@@ -13,13 +13,14 @@ import random
 from functools import cache
 from typing import Any, cast
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 
 from benchmarks.engine.options import Options
 from benchmarks.engine.straight import all_answered_s, first_outputs_s
 from benchmarks.engine.tasks import (
     ALONE,
     DESCRIBE,
+    DESCRIBED_AT_ONCE,
     DESCRIBED_TOKENS,
     DESCRIPTIONS_BEGUN,
     FORGET,
@@ -45,13 +46,18 @@ app = create_app(Settings.from_environment(), open_services)
 
 @app.task(name=DESCRIBE, acks_late=True, ignore_result=True)
 def describe(number: int) -> None:
-    """Caption a text of about four hundred tokens; then make way for the next, as long as these are wanted."""
-    app.services.ledger.redis.incr(DESCRIPTIONS_BEGUN)
-    said = " ".join(random.Random(number).choices(lecture_sentences(), k=_SENTENCES_DESCRIBED))  # noqa: S311
+    """While it is wanted: caption some texts of about four hundred tokens at once, as a frame job does, and have the next do so."""
+    if not app.services.ledger.redis.exists(KEEP_DESCRIBING):
+        return
+    app.services.ledger.redis.incrby(DESCRIPTIONS_BEGUN, DESCRIBED_AT_ONCE)
     config: Any = {"metadata": {"request_id": f"describe-{number}", "priority": keys.PRIORITY_FRAMES}}
-    _llm().invoke([HumanMessage(f"{number}: {said}")], config, max_tokens=DESCRIBED_TOKENS)
-    if app.services.ledger.redis.exists(KEEP_DESCRIBING):
-        describe.apply_async(args=(number + _options.indexing_requests,), priority=keys.PRIORITY_FRAMES)
+    _llm().batch([_described(number, part) for part in range(DESCRIBED_AT_ONCE)], config, max_tokens=DESCRIBED_TOKENS)
+    describe.apply_async(args=(number + _options.indexing_requests,), priority=keys.PRIORITY_FRAMES)
+
+
+def _described(number: int, part: int) -> list[BaseMessage]:
+    said = random.Random(f"{number}.{part}").choices(lecture_sentences(), k=_SENTENCES_DESCRIBED)  # noqa: S311
+    return [HumanMessage(f"{number}.{part}: {' '.join(said)}")]
 
 
 @app.task(name=READ, ignore_result=False)

@@ -23,6 +23,8 @@ STRAIGHT = "benchmarks.straight"
 
 #: A caption.
 DESCRIBED_TOKENS = 100
+#: Captions that a job wants together. A worker has 15 such jobs in hand, and these fill an engine of 240 places.
+DESCRIBED_AT_ONCE = 16
 #: As long as this key is there, each description is followed by the next.
 KEEP_DESCRIBING = "vidask:benchmark:describing"
 #: How many descriptions have been begun.
@@ -92,7 +94,7 @@ class Tasks:
 
     @contextmanager
     def describing(self, n: int) -> Iterator[None]:
-        """Keep `n` jobs that need the model on the queue or in the engine; all of them have been begun when the block is."""
+        """Keep `n` jobs that need the model on the queue or in the engine; as many captions have been begun when the block is."""
         self._redis.set(KEEP_DESCRIBING, 1, ex=_KEPT_S)
         self._redis.set(DESCRIPTIONS_BEGUN, 0, ex=_KEPT_S)
         for number in range(n):

@@ -1,8 +1,10 @@
 """Who may be in the engine at the same time, so that a bulk import is not felt by a person who asks.
 
 vLLM's priorities order what waits for a place. What has one already shares every step with the others, so a question beside 200
-captions is decoded as slowly as they are. Therefore less urgent requests have few places while anybody asks, and all of them when
-nobody does: the first question sends away the newest of them, to come again. What they have read is in the prefix cache then.
+captions is decoded as slowly as they are. Therefore less urgent requests make room when somebody asks, and have all places when
+nobody does: the first question sends away the newest of them, to come again in their old order. What they have read is in the
+prefix cache then. The oldest stay, since what they still do, decoding, costs a step little. What costs much is to read another
+picture: while somebody asks, only very few may begin.
 
 Before the engine comes the preparation of a prompt, on one thread of vLLM's, in the order of asking. Text takes it a millisecond, a
 picture many, so less urgent requests are let there two by two.
@@ -11,14 +13,17 @@ picture many, so less urgent requests are let there two by two.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
+import itertools
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 #: Requests of this priority or a lower number are urgent: they never wait here.
 URGENT = 0
-#: The share of the engine's places that the others have while somebody asks.
-_SHARE = 8
+#: When somebody asks, one in so many of the engine's places is left to the others that are in it.
+_STAYING = 8
+#: And while somebody asks, another one comes in where fewer than one in so many are left.
+_ENTERING = 64
 #: So long after an urgent request somebody is still taken to be asking: a job's rewriting is followed by its answer, and a
 #: person's question by the next.
 _LINGER_S = 1.0
@@ -39,29 +44,36 @@ class Admission:
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._few = max(1, places // _SHARE)
+        self._staying = max(1, places // _STAYING)
+        self._entering = max(1, places // _ENTERING)
         self._urgent = 0
         self._others = 0
         self._quiet_at_s = 0.0
         self._inside: list[asyncio.Timeout] = []
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._arrivals = itertools.count()
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # a heap
         self._preparing = asyncio.Semaphore(_PREPARED_AT_ONCE)
 
     def preparation(self, priority: int) -> AbstractAsyncContextManager[None]:
         """A turn to have a prompt prepared; at once where the request is urgent."""
         return nullcontext() if priority <= URGENT else self._preparing
 
-    def place(self, priority: int, *, displaceable: bool = True) -> AbstractAsyncContextManager[None]:
+    def arrival(self) -> int:
+        """A number for a request, by which it keeps its turn where it has to come again."""
+        return next(self._arrivals)
+
+    def place(self, priority: int, arrival: int, *, displaceable: bool = True) -> AbstractAsyncContextManager[None]:
         """A place in the engine for the length of the block; waits for one where the request is not urgent.
 
         Args:
             priority: lower is more urgent.
+            arrival: whose turn comes first, of those that wait.
             displaceable: whether it can be begun anew. What somebody has read the beginning of cannot.
 
         Raises:
             Displaced: out of the block of one that is neither urgent nor to stay; what it awaits is cancelled.
         """
-        return self._urgent_place() if priority <= URGENT else self._other_place(displaceable=displaceable)
+        return self._urgent_place() if priority <= URGENT else self._other_place(arrival, displaceable=displaceable)
 
     @asynccontextmanager
     async def _urgent_place(self) -> AsyncGenerator[None]:
@@ -76,8 +88,8 @@ class Admission:
             loop.call_later(_LINGER_S, self._let_in)
 
     @asynccontextmanager
-    async def _other_place(self, *, displaceable: bool) -> AsyncGenerator[None]:
-        await self._turn()
+    async def _other_place(self, arrival: int, *, displaceable: bool) -> AsyncGenerator[None]:
+        await self._turn(arrival)
         try:
             if displaceable:
                 async with self._for_now():
@@ -105,13 +117,13 @@ class Admission:
 
     def _make_room(self) -> None:
         """Those who came first stay, so that somebody always gets to the end."""
-        for stay in self._inside[self._few :]:
+        for stay in self._inside[self._staying :]:
             if stay.when() is None:
                 stay.reschedule(asyncio.get_running_loop().time())
 
-    async def _turn(self) -> None:
+    async def _turn(self, arrival: int) -> None:
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        heapq.heappush(self._waiting, (arrival, turn))
         self._let_in()
         try:
             await turn
@@ -124,11 +136,11 @@ class Admission:
     def _let_in(self) -> None:
         """Those who wait, in their order, as far as there are places."""
         while self._waiting and self._others < self._limit():
-            turn = self._waiting.popleft()
+            _, turn = heapq.heappop(self._waiting)
             if not turn.done():  # not cancelled meanwhile
                 self._others += 1
                 turn.set_result(None)
 
     def _limit(self) -> int:
         asked = self._urgent or asyncio.get_running_loop().time() < self._quiet_at_s
-        return self._few if asked else self._places
+        return self._entering if asked else self._places
