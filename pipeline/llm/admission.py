@@ -21,9 +21,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 #: Requests of this priority or a lower number are urgent: they never wait here.
 URGENT = 0
 #: When somebody asks, one in so many of the engine's places is left to the others that are in it.
-_STAYING = 8
+_STAYING = 32
 #: And while somebody asks, another one comes in where fewer than one in so many are left.
-_ENTERING = 64
+_ENTERING = 128
 #: So long after an urgent request somebody is still taken to be asking: a job's rewriting is followed by its answer, and a
 #: person's question by the next.
 _LINGER_S = 1.0

@@ -9,8 +9,8 @@ import pytest
 from pipeline.llm import admission
 from pipeline.llm.admission import Admission, Displaced
 
-PLACES = 128
-STAYING = 16
+PLACES = 256
+STAYING = 8
 ENTERING = 2
 
 
