@@ -106,3 +106,8 @@ class _People:
 
     def _text(self, n: int) -> str:
         return " ".join(self._chance.choices(lecture_sentences(), k=n))
+
+
+if __name__ == "__main__":
+    for figure in figures():
+        print(figure)
