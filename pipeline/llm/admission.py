@@ -6,8 +6,8 @@ nobody does: the first question sends away the newest of them, to come again in 
 prefix cache then. The oldest stay, since what they still do, decoding, costs a step little. What costs much is to read another
 picture: while somebody asks, only very few may begin.
 
-Before the engine comes the preparation of a prompt, on one thread of vLLM's, in the order of asking. Text takes it a millisecond, a
-picture many, so less urgent requests are let there two by two.
+A place is taken before the prompt is prepared, which vLLM does on one thread in the order of asking. Text takes that thread a
+millisecond, a picture many: who is sent away leaves its queue, too, and nobody waits for a place with a prepared picture in memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 #: Requests of this priority or a lower number are urgent: they never wait here.
 URGENT = 0
@@ -27,8 +27,6 @@ _ENTERING = 128
 #: So long after an urgent request somebody is still taken to be asking: a job's rewriting is followed by its answer, and a
 #: person's question by the next.
 _LINGER_S = 1.0
-#: Prompts of the others that are being prepared: the next is there when one is done, and a question waits for no more.
-_PREPARED_AT_ONCE = 2
 
 
 class Displaced(Exception):
@@ -52,11 +50,6 @@ class Admission:
         self._inside: list[asyncio.Timeout] = []
         self._arrivals = itertools.count()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # a heap
-        self._preparing = asyncio.Semaphore(_PREPARED_AT_ONCE)
-
-    def preparation(self, priority: int) -> AbstractAsyncContextManager[None]:
-        """A turn to have a prompt prepared; at once where the request is urgent."""
-        return nullcontext() if priority <= URGENT else self._preparing
 
     def arrival(self) -> int:
         """A number for a request, by which it keeps its turn where it has to come again."""

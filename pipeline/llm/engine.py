@@ -100,14 +100,13 @@ class Engine:
         kind = RequestOutputKind.DELTA if deltas else RequestOutputKind.FINAL_ONLY
         with self._our_errors():
             params = SamplingParams.from_optional(**{**self._default_sampling, **sampling, "output_kind": kind})
-            async with self._admission.preparation(priority):
-                prompt = await self._render(messages)
         arrival = self._admission.arrival()
         while True:
             unique = f"{request_id}-{uuid4().hex[:8]}"
             try:
                 async with self._admission.place(priority, arrival, displaceable=not deltas):
                     with self._asking(), self._our_errors():
+                        prompt = await self._render(messages)  # anew where it comes again: kept, a picture is 25 MB
                         async with aclosing(self._llm.generate(prompt, params, unique, priority=priority)) as outputs:
                             async for output in outputs:
                                 yield _written(output)

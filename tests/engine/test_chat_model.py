@@ -233,19 +233,19 @@ def test_a_question_does_not_wait_until_an_imports_pictures_are_prepared(
 ) -> None:
     """VLLM prepares one prompt after the other; a question would be behind all pictures of an import."""
     renderer: Any = llm.engine._llm.renderer  # noqa: SLF001  what cannot be seen from outside: who waits there
-    render, being_prepared = renderer.render_chat_async, list[int]()
-    running = 0
+    render, being_prepared, prepared = renderer.render_chat_async, list[str](), list[str]()
+    crowded = asyncio.Event()
 
-    async def counted(*args: Any) -> Any:
-        nonlocal running
-        running += 1
-        being_prepared.append(running)
-        try:
-            return await render(*args)
-        finally:
-            running -= 1
+    async def noted(chats: Any, *args: Any) -> Any:
+        said = chats[0][0]["content"][-1]["text"]
+        being_prepared.append(said)
+        if len(being_prepared) == 40:
+            crowded.set()
+        rendered = await render(chats, *args)
+        prepared.append(said)
+        return rendered
 
-    monkeypatch.setattr(renderer, "render_chat_async", counted)
+    monkeypatch.setattr(renderer, "render_chat_async", noted)
 
     async def ask(text: str, priority: int) -> None:
         await llm.ainvoke(
@@ -256,12 +256,13 @@ def test_a_question_does_not_wait_until_an_imports_pictures_are_prepared(
 
     async def all_at_once() -> None:
         crowd = [asyncio.create_task(ask(f"#{number:06x}", 9)) for number in range(40)]
-        await asyncio.sleep(0)
+        await crowded.wait()
         await asyncio.gather(ask("green", 0), *crowd)
 
     llm.engine.loop.run(all_at_once())
-    assert len(being_prepared) == 41
-    assert max(being_prepared) == 3, "two of the import, and the question"
+    before = prepared[: prepared.index("green")]
+    assert len(before) <= 2 + 1, "those that stay, and the one that was being prepared"
+    assert len({*prepared}) == 41
 
 
 def test_a_picture_whose_caption_is_cancelled_or_not_begun_yet_can_be_asked_about(llm: VLLMChatModel) -> None:
@@ -274,7 +275,8 @@ def test_a_picture_whose_caption_is_cancelled_or_not_begun_yet_can_be_asked_abou
 
     captions = [llm.engine.loop.submit(ask(colour, 9, 4000)) for colour in colours]
     wait_for("every place is taken", lambda: llm.engine.stats.running == 64)
-    wait_for("the others wait for one", lambda: len(llm.engine._admission._waiting) == len(colours) - 64)  # noqa: SLF001
+    waiting = llm.engine._admission._waiting  # noqa: SLF001
+    assert len(waiting) == len(colours) - 64, "the others wait for one"
     first = llm.engine.loop.run(ask(colours[-1], 0, 8))
     for caption in captions:
         caption.cancel()

@@ -189,23 +189,3 @@ def test_one_that_is_cancelled_leaves_its_place_to_the_next() -> None:
         await asyncio.wait_for(late, 1)
 
     with_engine(story)
-
-
-def test_an_imports_prompts_are_prepared_two_by_two_and_a_question_at_once() -> None:
-    async def story(engine: Engine) -> None:
-        prepared: list[int] = []
-
-        async def prepare(priority: int) -> None:
-            async with engine.admission.preparation(priority):
-                prepared.append(priority)
-                await engine.leave.wait()
-
-        captions = [asyncio.create_task(prepare(9)) for _ in range(PLACES)]
-        questions = [asyncio.create_task(prepare(priority)) for priority in (0, -1, 0)]
-        await settle()
-        assert sorted(prepared) == [-1, 0, 0, 9, 9]
-        engine.leave.set()
-        await asyncio.gather(*captions, *questions)
-        assert prepared.count(9) == PLACES
-
-    with_engine(story)
