@@ -25,6 +25,9 @@ _SPACE: Final = 50.0
 #: The model sees lines this high, and wide as a multiple of this: OpenVINO prepares itself for each width that is new to it.
 _LINE_HEIGHT: Final = 48
 _WIDTHS: Final = 128
+#: One thread, as other processes use the other cores; and it goes where there is room: OpenVINO would bind it to a core, which it
+#: takes for its own, and the processes that read pictures would all have the same.
+_ON_ANY_CORE: Final = {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
 
 #: A batch of pictures, and what a model makes of it.
 _Model = Callable[[np.ndarray], list[np.ndarray]]
@@ -86,7 +89,7 @@ def _model(name: str) -> _Model:
     import openvino  # noqa: PLC0415  see above
 
     with as_file(files("rapidocr_onnxruntime") / "models" / name) as path:
-        model = openvino.compile_model(path, "CPU", {"INFERENCE_NUM_THREADS": 1})
+        model = openvino.compile_model(path, "CPU", _ON_ANY_CORE)
     request = model.create_infer_request()
     return lambda batch: [request.infer([batch])[0]]
 

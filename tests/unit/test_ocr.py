@@ -2,8 +2,10 @@
 
 import random
 import unicodedata
+from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 from rapidocr_onnxruntime import RapidOCR
@@ -101,6 +103,23 @@ def test_lines_and_dots_are_no_text() -> None:
     draw.line((300, 130, 500, 130), fill="black", width=3)
     draw.text((60, 260), "- - - - -", fill="black", font=ImageFont.load_default(30))
     assert ocr.read_text(picture) == ""
+
+
+def test_each_process_takes_one_core_and_none_in_particular(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO would bind all processes that read pictures to the same one."""
+    made: list[openvino.CompiledModel] = []
+    compile_model = openvino.compile_model
+
+    def noted(*args: Any) -> openvino.CompiledModel:
+        made.append(compile_model(*args))
+        return made[-1]
+
+    monkeypatch.setattr(openvino, "compile_model", noted)
+    ocr._engine.cache_clear()  # noqa: SLF001  what it makes can be seen from nowhere else
+    assert ocr.read_text(slide("Momentum")) == "Momentum"
+    assert len(made) == 2
+    assert not any(model.get_property("ENABLE_CPU_PINNING") for model in made)
+    assert {model.get_property("INFERENCE_NUM_THREADS") for model in made} == {1}
 
 
 def test_no_character_that_the_model_can_write_is_invisible() -> None:
