@@ -22,7 +22,7 @@ from benchmarks.figures import Figure, ratio
 from benchmarks.search import LECTURES
 from config import Settings
 from pipeline.chroma import open_chroma
-from pipeline.embeddings import load_embeddings
+from pipeline.embeddings import GatheredEmbeddings, load_embeddings
 from pipeline.frames import prepare_frames
 from pipeline.kept_pictures import KeptPictures
 from pipeline.llm.extractive import ExtractiveChatModel
@@ -119,7 +119,7 @@ def figures() -> Iterator[Figure]:
         store = ChromaStore(
             stack.enter_context(open_chroma(Settings(chroma_path=folder / "chroma"))), embedding_model="minilm"
         )
-        embeddings = load_embeddings()
+        embeddings = stack.enter_context(closing(GatheredEmbeddings(load_embeddings())))
         asyncio.run(_index(slides, readers, embeddings, store, KeptPictures(folder / "pictures")))
         ranks = list(_ranks(slides, VideoRetriever(embeddings=embeddings, store=store), chance))
     nearest = f"of {len(slides)} slides; {sum(rank == 0 for rank in ranks) / len(ranks):.3g} as the nearest of all"

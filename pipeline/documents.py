@@ -56,6 +56,12 @@ def _document(video_id: str, position: int, chunk: Chunk) -> Document:
     )
 
 
+def frame_content(caption: str, text: str) -> str:
+    """What is searched for and read of a frame; empty where there is neither caption nor text."""
+    text = text[:_MAX_TEXT_CHARS]
+    return "\n".join(filter(None, (caption, _ON_SCREEN if caption and text else "", text)))
+
+
 def frame_document(video_id: str, *, start_s: float, end_s: float, picture: str, caption: str, text: str) -> Document:
     """A frame as it is searched for and read: its caption, then the text on it, line by line; either may be empty.
 
@@ -67,8 +73,7 @@ def frame_document(video_id: str, *, start_s: float, end_s: float, picture: str,
         caption: what it shows, in one line.
         text: what stands on it, in plain lines.
     """
-    text = text[:_MAX_TEXT_CHARS]
-    content = "\n".join(filter(None, (caption, _ON_SCREEN if caption and text else "", text)))
+    content = frame_content(caption, text)
     shown = f"{video_id}\0{start_s!r}\0{end_s!r}\0{picture}\0{content}".encode()
     return Document(
         id=f"{digest(video_id)}-{FRAME}-{_milliseconds(start_s):010d}-{hashlib.sha256(shown).hexdigest()[:16]}",

@@ -1,6 +1,7 @@
 """Indexing frames: fetch, read, describe, embed, store.
 
-All frames are on their way at once, as far as memory allows: the engine's batches are made of the frames of all jobs.
+All frames are on their way at once, as far as memory allows: the engine's batches are made of the frames of all jobs. Each is
+embedded as soon as it is described, while the engine describes others.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
-from pipeline.documents import frame_document, frame_ids_within, is_frame, plain_lines
+from pipeline.documents import frame_content, frame_document, frame_ids_within, is_frame, plain_lines
 from pipeline.kept_pictures import KeptPictures
 from pipeline.llm.sampling import sampling_arguments
 from pipeline.llm.vision import takes_images
@@ -70,6 +71,7 @@ class Seen:
         text: what stands on it, line by line.
         small: the copy to be kept, a JPEG.
         refused: why the model would not describe it, where it would not.
+        vector: of caption and text; empty where there is neither.
     """
 
     sha256: str
@@ -77,6 +79,7 @@ class Seen:
     text: str
     small: bytes
     refused: Problem = ""
+    vector: Sequence[float] = ()
 
 
 async def prepare_frames(
@@ -100,7 +103,7 @@ async def prepare_frames(
         fetch: gets the bytes of a frame.
         readers: read them.
         llm: describes them, where it reads pictures.
-        embeddings: of what is to be found of them.
+        embeddings: of what is to be found of them; asked for each by itself, so better ones that gather (`GatheredEmbeddings`).
         places: shared with other jobs; of this job's own where there are none.
         on_progress: is called with the number of frames that are done, after each; does not wait.
         config: handed on to the model (`pipeline.llm.vllm`).
@@ -110,14 +113,11 @@ async def prepare_frames(
         ModelUnavailable, ModelDied: the model failed.
     """
     begun = time.perf_counter()
-    seeing = _Seeing(fetch, readers, llm, places or Places(), config)
+    seeing = _Seeing(fetch, readers, llm, embeddings, places or Places(), config)
     seen = await _all(job.frames, seeing.see, on_progress)
     _check_any(job, seen)
-    seen_at = time.perf_counter()
-    documents = _documents(job, seen)
-    vectors = await embeddings.aembed_documents([document.page_content for document in documents])
-    timings_s = {"describe": seen_at - begun, "embed": time.perf_counter() - seen_at}
-    return PreparedFrames(job, seen, documents, vectors, () if seeing.captions else (_NO_CAPTIONS,), timings_s)
+    timings_s = {"describe": time.perf_counter() - begun}
+    return PreparedFrames(job, seen, () if seeing.captions else (_NO_CAPTIONS,), timings_s)
 
 
 class PreparedFrames:
@@ -127,15 +127,13 @@ class PreparedFrames:
         self,
         job: IndexFramesJob,
         seen: Sequence[Seen | Problem],
-        documents: Sequence[Document],
-        vectors: Sequence[Sequence[float]],
         notes: tuple[str, ...],
         timings_s: dict[str, float],
     ) -> None:
         self._job = job
         self._seen = seen
-        self._documents = documents
-        self._vectors = vectors
+        self._documents = _documents(job, seen)
+        self._vectors = [each.vector for each in seen if isinstance(each, Seen) and each.vector]
         self._notes = notes
         self._timings_s = timings_s
 
@@ -192,28 +190,42 @@ class _Seeing:
     """
 
     def __init__(
-        self, fetch: Fetch, readers: PictureReader, llm: BaseChatModel, places: Places, config: RunnableConfig | None
+        self,
+        fetch: Fetch,
+        readers: PictureReader,
+        llm: BaseChatModel,
+        embeddings: Embeddings,
+        places: Places,
+        config: RunnableConfig | None,
     ) -> None:
         self.captions = takes_images(llm)
         self._fetch = fetch
         self._readers = readers
         self._llm = llm
+        self._embeddings = embeddings
         self._places = places
         self._config = config
 
     async def see(self, frame: FrameRef) -> Seen | Problem:
         """What is known of the frame's picture, or why it cannot be used."""
         async with self._places.being_described:
-            try:
-                sha256, picture = await self._read(frame)
-            except InvalidJob as error:
-                return str(error)
-            text = plain_lines(picture.text)
-            try:
-                return Seen(sha256, await self._caption(picture.jpeg, text), text, picture.small)
-            except InvalidJob as error:
-                refused = f"not described: {error}"
-                return Seen(sha256, "", text, picture.small, refused) if text else refused
+            seen = await self._describe(frame)
+        if isinstance(seen, Problem) or not (content := frame_content(seen.caption, seen.text)):
+            return seen
+        [vector] = await self._embeddings.aembed_documents([content])
+        return replace(seen, vector=vector)
+
+    async def _describe(self, frame: FrameRef) -> Seen | Problem:
+        try:
+            sha256, picture = await self._read(frame)
+        except InvalidJob as error:
+            return str(error)
+        text = plain_lines(picture.text)
+        try:
+            return Seen(sha256, await self._caption(picture.jpeg, text), text, picture.small)
+        except InvalidJob as error:
+            refused = f"not described: {error}"
+            return Seen(sha256, "", text, picture.small, refused) if text else refused
 
     async def _read(self, frame: FrameRef) -> tuple[str, ReadPicture]:
         async with self._places.being_read:

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
@@ -60,6 +61,7 @@ async def preparing(
     llm: BaseChatModel = BLIND,
     *,
     readers: Readers | None = None,
+    embeddings: Embeddings | None = None,
     done: list[int] | None = None,
     places: Places | None = None,
     config: RunnableConfig | None = None,
@@ -70,7 +72,7 @@ async def preparing(
         fetch=slides.fetch,
         readers=readers or Readers(),
         llm=llm,
-        embeddings=Words(),
+        embeddings=embeddings or Words(),
         places=places,
         on_progress=(done if done is not None else []).append,
         config=config,

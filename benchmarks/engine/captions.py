@@ -24,7 +24,8 @@ from pipeline.prompts import caption_messages
 
 #: As long as a worker lets a caption become; a model without trained weights never ends before.
 CAPTION_TOKENS = 120
-_WARM_UP = 8
+#: Read and described before; enough for each process that reads to start.
+_WARM_UP = 16
 
 
 def chat(options: Options) -> dict[str, Any]:
@@ -32,9 +33,7 @@ def chat(options: Options) -> dict[str, Any]:
     from vllm import LLM, SamplingParams  # noqa: PLC0415  not to be loaded by the process that starts a worker
 
     n = min(CAPTIONED, options.jobs)
-    begun = time.perf_counter()
-    read = asyncio.run(_read(options, n + _WARM_UP))
-    read_s = time.perf_counter() - begun
+    read, read_s = asyncio.run(_read(options, n))
     prompts: list[Any] = [
         convert_to_openai_messages(caption_messages(each.jpeg, plain_lines(each.text))) for each in read
     ]
@@ -47,7 +46,7 @@ def chat(options: Options) -> dict[str, Any]:
     return {
         "captions_per_s": n / took_s,
         "took_s": took_s,
-        "read_per_s": len(read) / read_s,
+        "read_per_s": n / read_s,
         "prompt_tokens": sum(len(output.prompt_token_ids or ()) for output in outputs) / n,
         "completion_tokens": sum(len(output.outputs[0].token_ids) for output in outputs) / n,
     }
@@ -68,7 +67,11 @@ def captions(options: Options, running: System, tasks: Tasks) -> dict[str, Any]:
     return {"captions_per_s": n / took_s, "took_s": took_s, "watched": tasks.read()}
 
 
-async def _read(options: Options, n: int) -> list[ReadPicture]:
-    images = [cast("bytes", frame.image) for frame in frames(options.slides, n)]
+async def _read(options: Options, n: int) -> tuple[list[ReadPicture], float]:
+    """`n` pictures, the seconds that they took, and those of the warm-up at the end."""
+    images = [cast("bytes", frame.image) for frame in frames(options.slides, n + _WARM_UP)]
     with closing(PictureReaders()) as readers:
-        return await asyncio.gather(*map(readers.read, images))
+        warm_up = await asyncio.gather(*map(readers.read, images[n:]))
+        begun = time.perf_counter()
+        read = await asyncio.gather(*map(readers.read, images[:n]))
+        return [*read, *warm_up], time.perf_counter() - begun

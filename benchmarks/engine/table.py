@@ -27,6 +27,8 @@ def lines(options: Options) -> Iterator[str]:
     for part in ("ttft", "ttft-engine"):
         if part in found:
             yield f"{part}: first token p50 {found[part]['p50_s'] * 1000:.0f} ms, p95 {found[part]['p95_s'] * 1000:.0f} ms"
+    if "beside-frames" in found:
+        yield f"one who asks now and then beside frames, over alone: {found['beside-frames']['seldom_ratio']:.2f}, medians"
     if "account" in found:
         yield from _account(found["account"])
 

@@ -44,7 +44,7 @@ def test_a_slide_is_found_by_what_stands_on_it_at_the_time_it_is_shown(video: Vi
     assert (report.frames, report.indexed, report.captioned, report.empty, report.removed) == (2, 2, 0, 0, 0)
     assert video.find("held out error", top_k=1) == ["Pruning\nHeld-out error: 0.12"]
     assert video.spans() == [(0.0, 30.0), (30.0, 95.0)]
-    assert set(report.timings_s) == {"describe", "embed", "store"}
+    assert set(report.timings_s) == {"describe", "store"}
 
 
 def test_the_last_slide_of_a_video_whose_length_nobody_knows_is_found_at_its_moment(video: Video) -> None:
@@ -241,12 +241,36 @@ def test_an_import_that_is_cancelled_while_it_waits_for_its_vectors_leaves_no_wo
 # Many frames.
 
 
+class Noted(Words):
+    def __init__(self) -> None:
+        self.embedded: list[str] = []
+        self.begun = threading.Event()
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        self.embedded += texts
+        self.begun.set()
+        return super().embed_documents(texts)
+
+
+def test_a_frame_is_embedded_while_the_model_still_describes_others() -> None:
+    words, asked = Noted(), list[str]()
+
+    async def answer(_: list[BaseMessage]) -> str:
+        asked.append("")
+        if len(asked) == 2:
+            assert await asyncio.to_thread(words.begun.wait, 10), "the first one waits for the second"
+        return "A tree."
+
+    asyncio.run(preparing(TALK, Viewer(answers=answer), embeddings=words))
+    assert len(words.embedded) == 2
+
+
 def test_a_picture_that_comes_again_is_read_and_described_once_and_found_at_each_time(video: Video) -> None:
     slides = Slides((0.0, "Agenda"), (10.0, "Trees"), (20.0, "Agenda"), (30.0, "Agenda"))
-    viewer, readers, done = Viewer(), Readers(), list[int]()
-    report = video.index(slides, viewer, readers=readers, done=done, ends_s=40.0)
+    viewer, readers, words, done = Viewer(), Readers(), Noted(), list[int]()
+    report = video.index(slides, viewer, readers=readers, embeddings=words, done=done, ends_s=40.0)
     assert (report.indexed, report.captioned) == (4, 4)
-    assert len(viewer.prompts) == len(readers.read_pictures) == 2
+    assert len(viewer.prompts) == len(readers.read_pictures) == len(words.embedded) == 2
     assert video.spans() == [(0.0, 10.0), (10.0, 20.0), (20.0, 30.0), (30.0, 40.0)]
     assert done[-1] == 4
     assert done == sorted(done)
