@@ -22,12 +22,13 @@ _SURE: Final = 0.6
 #: How much likelier than the model says a space is. It was trained on Chinese, which has none, and leaves out every fifth space of
 #: small English text: of 5,000 words on drawn slides 81 % were found as they stand, with this 99.9 %.
 _SPACE: Final = 50.0
-#: The model sees lines this high, and wide as a multiple of this: OpenVINO prepares itself for each width that is new to it.
+#: The model sees lines this high, and wide as a multiple of this: OpenVINO prepares itself anew where the width changes.
 _LINE_HEIGHT: Final = 48
 _WIDTHS: Final = 128
 #: One thread, as other processes use the other cores; and it goes where there is room: OpenVINO would bind it to a core, which it
-#: takes for its own, and the processes that read pictures would all have the same.
-_ON_ANY_CORE: Final = {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
+#: takes for its own, and the processes that read pictures would all have the same. It would also keep what it has prepared for each
+#: size of a picture, 4 MB each, and for lectures, whose pictures have one size, no faster for that.
+_SETTINGS: Final = {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False, "CPU_RUNTIME_CACHE_CAPACITY": 0}
 
 #: A batch of pictures, and what a model makes of it.
 _Model = Callable[[np.ndarray], list[np.ndarray]]
@@ -89,7 +90,7 @@ def _model(name: str) -> _Model:
     import openvino  # noqa: PLC0415  see above
 
     with as_file(files("rapidocr_onnxruntime") / "models" / name) as path:
-        model = openvino.compile_model(path, "CPU", _ON_ANY_CORE)
+        model = openvino.compile_model(path, "CPU", _SETTINGS)
     request = model.create_infer_request()
     return lambda batch: [request.infer([batch])[0]]
 
