@@ -287,5 +287,5 @@ def _documents(job: IndexFramesJob, seen: Sequence[Seen | Problem]) -> list[Docu
             job.video_id, start_s=start_s, end_s=end_s, picture=each.sha256, caption=each.caption, text=each.text
         )
         for start_s, end_s, each in zip(times, ends, seen, strict=True)
-        if isinstance(each, Seen) and (each.caption or each.text)
+        if isinstance(each, Seen) and each.vector
     ]

@@ -25,9 +25,9 @@ _SPACE: Final = 50.0
 #: The model sees lines this high, and wide as a multiple of this: OpenVINO prepares itself anew where the width changes.
 _LINE_HEIGHT: Final = 48
 _WIDTHS: Final = 128
-#: One thread, as other processes use the other cores; and it goes where there is room: OpenVINO would bind it to a core, which it
-#: takes for its own, and the processes that read pictures would all have the same. It would also keep what it has prepared for each
-#: size of a picture, 4 MB each, and for lectures, whose pictures have one size, no faster for that.
+#: One thread that goes where there is room: OpenVINO would bind it to a core, and those of all processes that read pictures to the
+#: same one. It would also keep what it has prepared for each size of a picture, 4 MB each; the slides of a lecture, which have one
+#: size, are read no faster for that.
 _SETTINGS: Final = {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False, "CPU_RUNTIME_CACHE_CAPACITY": 0}
 
 #: A batch of pictures, and what a model makes of it.
@@ -65,7 +65,7 @@ def _engine() -> Callable[..., Any]:
     """With one thread: other processes use the other cores, and two threads need half as much CPU again for a picture."""
     try:
         import cv2  # noqa: PLC0415  half a second and 100 MB, for processes that read pictures alone
-        import openvino  # noqa: F401, PLC0415  likewise
+        import openvino  # noqa: PLC0415  likewise
         from rapidocr_onnxruntime import RapidOCR  # noqa: PLC0415
     except ModuleNotFoundError as error:
         msg = (
@@ -78,19 +78,17 @@ def _engine() -> Callable[..., Any]:
     ocr: Any = RapidOCR(
         text_score=_SURE, intra_op_num_threads=1, inter_op_num_threads=1, det_limit_type="max", det_model_path=None
     )
-    ocr.text_det.infer = _model("ch_PP-OCRv4_det_infer.onnx")
-    ocr.text_rec.session = _model("ch_PP-OCRv4_rec_infer.onnx")
+    ocr.text_det.infer = _model("ch_PP-OCRv4_det_infer.onnx", openvino.compile_model)
+    ocr.text_rec.session = _model("ch_PP-OCRv4_rec_infer.onnx", openvino.compile_model)
     ocr.text_rec.postprocess_op = _with_spaces(ocr.text_rec.postprocess_op)
     ocr.text_rec.rec_batch_num = 1  # the lines of a batch would all be made as wide as the longest
     ocr.text_rec.resize_norm_img = _widened(ocr.text_rec.resize_norm_img)
     return ocr
 
 
-def _model(name: str) -> _Model:
-    import openvino  # noqa: PLC0415  see above
-
+def _model(name: str, compile_model: Callable[..., Any]) -> _Model:
     with as_file(files("rapidocr_onnxruntime") / "models" / name) as path:
-        model = openvino.compile_model(path, "CPU", _SETTINGS)
+        model = compile_model(path, "CPU", _SETTINGS)
     request = model.create_infer_request()
     return lambda batch: [request.infer([batch])[0]]
 

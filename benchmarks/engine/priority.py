@@ -45,11 +45,14 @@ def answered_s(client: Client, asked: Sequence[Question]) -> list[float]:
     last_asked_s = time.perf_counter() + _ASKING_S
 
     def answer(question: Question) -> float | None:
-        begun = time.perf_counter()
-        if begun > last_asked_s:
-            return None
-        question.ask(client).result(timeout_s=TOOK_LIMIT_S)
-        return time.perf_counter() - begun
+        return None if time.perf_counter() > last_asked_s else answer_s(client, question)
 
     with ThreadPoolExecutor(_PEOPLE) as people:
         return sorted(took_s for took_s in people.map(answer, asked) if took_s is not None)
+
+
+def answer_s(client: Client, question: Question) -> float:
+    """Seconds from `ask` to the return of `result`."""
+    begun = time.perf_counter()
+    question.ask(client).result(timeout_s=TOOK_LIMIT_S)
+    return time.perf_counter() - begun
