@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,10 @@ def load_embeddings(model: str = MINILM, *, device: str = "cpu") -> Embeddings:
 
     disable_progress_bar()  # of the weights, which are there in a moment and would be half of the worker's log
     torch.set_num_threads(min(_MOST_THREADS, max(1, cores() // _CORES_PER_THREAD)))
+    precision = torch.autocast("cpu", torch.bfloat16, enabled=device == "cpu" and _has_bfloat16())
     try:
         return _SentenceEmbeddings(
-            SentenceTransformer(str(_minilm_folder()) if model == MINILM else model, device=device)
+            SentenceTransformer(str(_minilm_folder()) if model == MINILM else model, device=device), precision
         )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -62,14 +64,30 @@ def load_embeddings(model: str = MINILM, *, device: str = "cpu") -> Embeddings:
         raise InvalidSettings(msg) from error
 
 
-class _SentenceEmbeddings(Embeddings):
-    """A sentence-transformers model behind LangChain's interface."""
+def _has_bfloat16() -> bool:
+    """Whether this CPU multiplies in bfloat16: two to three times as fast, and no vector turns by a degree."""
+    from openvino import Core  # noqa: PLC0415  asked because torch has no word for it that is its public interface
 
-    def __init__(self, model: Any) -> None:
+    return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class _SentenceEmbeddings(Embeddings):
+    """A sentence-transformers model behind LangChain's interface, for one thread.
+
+    Args:
+        model: computes in what precision it has,
+        precision: and inside of this where the matrices are multiplied.
+    """
+
+    def __init__(self, model: Any, precision: AbstractContextManager[Any]) -> None:
         self._model = model
+        self._precision = precision
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        vectors = self._model.encode(texts, batch_size=MAX_BATCH, normalize_embeddings=True, show_progress_bar=False)
+        with self._precision:
+            vectors = self._model.encode(
+                texts, batch_size=MAX_BATCH, normalize_embeddings=True, show_progress_bar=False
+            )
         return vectors.tolist()
 
     def embed_query(self, text: str) -> list[float]:

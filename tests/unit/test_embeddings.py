@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import pytest
 from langchain_core.embeddings import Embeddings
+from sentence_transformers import SentenceTransformer
 
-from pipeline.embeddings import GatheredEmbeddings, load_embeddings
+from pipeline.embeddings import GatheredEmbeddings, _minilm_folder, load_embeddings
 from tests.support import wait_for
 from vidask.errors import InvalidSettings
 
@@ -181,6 +182,13 @@ def test_a_paraphrase_is_nearer_than_something_else(minilm: Embeddings) -> None:
         ["A tree with very many levels memorises its examples.", "Bread dough rises in a warm kitchen."]
     )
     assert similarity(question, paraphrase) > similarity(question, other) + 0.2
+
+
+def test_what_is_computed_faster_is_the_same_vector_within_a_degree(minilm: Embeddings) -> None:
+    texts = ["Why does a tree overfit?", "梯度下降", "It halves the learning rate each time. " * 60]
+    exact = SentenceTransformer(str(_minilm_folder())).encode(texts, normalize_embeddings=True).tolist()
+    a_degree = math.cos(math.radians(1))
+    assert all(similarity(*pair) > a_degree for pair in zip(minilm.embed_documents(texts), exact, strict=True))
 
 
 def test_a_model_that_is_not_there_is_named_in_one_line() -> None:
