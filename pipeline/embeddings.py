@@ -1,6 +1,6 @@
 """Embedding models, and the gathering of many threads' texts into batches.
 
-On one core MiniLM embeds 69 texts a second one by one, and about 200 in batches of eight or more (`docs/benchmarks.md`).
+On one core MiniLM embeds 120 questions a second one by one, and 250 in batches of eight or more (`docs/benchmarks.md`).
 `GatheredEmbeddings` makes the batches out of whatever is waiting when the model becomes free, so nobody waits for one to fill.
 """
 
@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,11 @@ MAX_BATCH = 16
 #: own threads, say), made MiniLM many times slower than a single thread: 4 instead of 67 questions/s on two cores
 #: (`docs/benchmarks.md`).
 _CORES_PER_THREAD = 2
-#: Sixteen questions are too little work to share among more.
-_MOST_THREADS = 4
+#: From four to eight, chunks became half as fast again, and questions no faster (`docs/benchmarks.md`); more was not tried.
+_MOST_THREADS = 8
+#: A batch of so many characters is computed in bfloat16 where the CPU has it: chunks and captions are, questions are not. At each
+#: call torch converts the weights, which made one question on an Intel CPU 10 ms slower.
+_WORTH_CONVERTING = 4_000
 
 _Waiting = tuple[str, "Future[list[float]]"]
 
@@ -65,7 +68,7 @@ def load_embeddings(model: str = MINILM, *, device: str = "cpu") -> Embeddings:
 
 
 def _has_bfloat16() -> bool:
-    """Whether this CPU multiplies in bfloat16: two to three times as fast, and no vector turns by a degree."""
+    """Whether this CPU multiplies in bfloat16: about twice as fast, and no vector turns by a degree."""
     from openvino import Core  # noqa: PLC0415  asked because torch has no word for it that is its public interface
 
     return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -75,8 +78,8 @@ class _SentenceEmbeddings(Embeddings):
     """A sentence-transformers model behind LangChain's interface, for one thread.
 
     Args:
-        model: computes in what precision it has,
-        precision: and inside of this where the matrices are multiplied.
+        model: of sentence-transformers.
+        precision: what large batches are computed in.
     """
 
     def __init__(self, model: Any, precision: AbstractContextManager[Any]) -> None:
@@ -84,7 +87,8 @@ class _SentenceEmbeddings(Embeddings):
         self._precision = precision
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        with self._precision:
+        large = sum(map(len, texts)) >= _WORTH_CONVERTING
+        with self._precision if large else nullcontext():
             vectors = self._model.encode(
                 texts, batch_size=MAX_BATCH, normalize_embeddings=True, show_progress_bar=False
             )
