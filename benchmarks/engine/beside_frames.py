@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.engine.options import Options
 from benchmarks.engine.priority import answer_s, answered_s
-from benchmarks.engine.slides import IMPORTED, frames
+from benchmarks.engine.slides import frames, imported
 from benchmarks.engine.system import System, percentile
 from benchmarks.engine.tasks import Tasks, wait_until
 from benchmarks.engine.workload import Question, questions
@@ -30,7 +30,7 @@ def beside_frames(options: Options, running: System, tasks: Tasks) -> dict[str, 
     seldom, often = asked[: 2 * few], asked[2 * few :]
     half = len(often) // 2
     alone_s, seldom_alone_s = answered_s(running.client, often[:half]), _seldom_s(running.client, seldom[:few])
-    job = running.client.index_frames("import", frames(options.slides, min(IMPORTED, 4 * options.jobs)))
+    job = running.client.index_frames("import", frames(options.slides, imported(options.jobs)))
     wait_until(lambda: job.progress().done > 0, "no frame of the import is done")
     beside_s = answered_s(running.client, often[half:])
     done, total = job.progress().done, job.progress().total

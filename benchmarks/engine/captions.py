@@ -14,7 +14,7 @@ from typing import Any, cast
 from langchain_core.messages import convert_to_openai_messages
 
 from benchmarks.engine.options import Options
-from benchmarks.engine.slides import CAPTIONED, frames
+from benchmarks.engine.slides import frames, imported
 from benchmarks.engine.system import TOOK_LIMIT_S, System
 from benchmarks.engine.tasks import Tasks
 from pipeline.documents import plain_lines
@@ -32,7 +32,7 @@ def chat(options: Options) -> dict[str, Any]:
     """What batching alone can do: one call for all pictures."""
     from vllm import LLM, SamplingParams  # noqa: PLC0415  not to be loaded by the process that starts a worker
 
-    n = min(CAPTIONED, options.jobs)
+    n = imported(options.jobs)
     read, read_s = asyncio.run(_read(options, n))
     prompts: list[Any] = [
         convert_to_openai_messages(caption_messages(each.jpeg, plain_lines(each.text))) for each in read
@@ -54,7 +54,7 @@ def chat(options: Options) -> dict[str, Any]:
 
 def captions(options: Options, running: System, tasks: Tasks) -> dict[str, Any]:
     """The whole system: pictures into Redis, read, described, embedded, stored."""
-    n = min(CAPTIONED, options.jobs)
+    n = imported(options.jobs)
     running.client.index_frames("warm-up", frames(options.slides, _WARM_UP, begin=n)).result(timeout_s=TOOK_LIMIT_S)
     pictures = frames(options.slides, n)
     tasks.read()

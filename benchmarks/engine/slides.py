@@ -12,14 +12,18 @@ from benchmarks.engine.workload import lecture_sentences
 from tests.drawing import jpeg, slide
 from vidask import Frame
 
-#: Of the lecture that is captioned, and of the import beside which people ask.
-CAPTIONED = 512
+#: Of an import that is timed, and of the one beside which people ask.
 IMPORTED = 2_000
 SECONDS_A_SLIDE = 10.0
 
 _SIZE = (1280, 720)
 _LINES = 5
 _LINE_CHARS = 48
+
+
+def imported(jobs: int) -> int:
+    """How many there are in a run of so many questions, where a few questions are to be done in a few minutes."""
+    return min(IMPORTED, 4 * jobs)
 
 
 def frames(folder: Path, n: int, *, begin: int = 0) -> list[Frame]:
