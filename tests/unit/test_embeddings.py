@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
 import pytest
 from langchain_core.embeddings import Embeddings
 from sentence_transformers import SentenceTransformer
 
-from pipeline.embeddings import GatheredEmbeddings, _minilm_folder, load_embeddings
+from pipeline.embeddings import GatheredEmbeddings, load_embeddings, minilm_folder
+from pipeline.minilm import MiniLM
 from tests.support import wait_for
 from vidask.errors import InvalidSettings
 
@@ -184,11 +188,36 @@ def test_a_paraphrase_is_nearer_than_something_else(minilm: Embeddings) -> None:
     assert similarity(question, paraphrase) > similarity(question, other) + 0.2
 
 
-def test_what_is_computed_faster_is_the_same_vector_within_a_degree(minilm: Embeddings) -> None:
-    texts = ["Why does a tree overfit?", "梯度下降", "It halves the learning rate each time. " * 60, "Momentum. " * 300]
-    exact = SentenceTransformer(str(_minilm_folder())).encode(texts, normalize_embeddings=True).tolist()
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    """Longer than the model takes, empty, in another script, with signs that are no letters, and of many lengths."""
+    talk = " ".join(f"Tree {number} splits its examples at the feature that tells most." for number in range(40))
+    return [talk, "", "梯度下降", "naïve Bayes – \u200bP(a|b) ≥ 0.5", *(talk[: 40 * number] for number in range(1, 30))]
+
+
+def test_minilm_computes_what_sentence_transformers_computes(texts: list[str]) -> None:
+    exact = SentenceTransformer(str(minilm_folder()), device="cpu").encode(texts, normalize_embeddings=True)
+    ours = MiniLM(minilm_folder(), threads=1, max_batch=16, precision="f32").embed_documents(texts)
+    np.testing.assert_allclose(ours, exact, atol=2e-6)
+
+
+def test_what_this_cpu_computes_faster_is_the_same_vector_within_a_degree(minilm: Embeddings, texts: list[str]) -> None:
+    exact = MiniLM(minilm_folder(), threads=1, max_batch=16, precision="f32").embed_documents(texts)
     a_degree = math.cos(math.radians(1))
     assert all(similarity(*pair) > a_degree for pair in zip(minilm.embed_documents(texts), exact, strict=True))
+
+
+def test_minilm_is_ready_without_torch() -> None:
+    code = "import sys; from pipeline.embeddings import *; load_embeddings().embed_query('Hello'); print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "openvino" in modules
+    assert not {"torch", "transformers", "sentence_transformers"} & set(modules)
+
+
+def test_another_model_is_one_of_sentence_transformers() -> None:
+    model = load_embeddings(str(minilm_folder()))
+    question, document = model.embed_query("Why?"), load_embeddings().embed_query("Why?")
+    assert similarity(question, document) > math.cos(math.radians(1))
 
 
 def test_a_model_that_is_not_there_is_named_in_one_line() -> None:
