@@ -19,17 +19,16 @@ from typing import Any, cast
 
 from langchain_core.messages import convert_to_openai_messages
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.renderers import ChatParams
 from vllm.renderers.registry import renderer_from_config
 
 from benchmarks.engine.slides import frames
+from pipeline.llm.engine import CHAT
 from pipeline.prompts import caption_messages
 
 _SLIDES = 64
 _AT_ONCE = 8
 #: Prompts that are in memory, as while their captions are written.
 _HELD = 32
-_CHAT = ChatParams(chat_template_kwargs={"add_generation_prompt": True, "tokenize": False})
 
 
 def main(model: str, workers: int) -> None:
@@ -50,7 +49,7 @@ async def _rounds(renderer: Any, prompts: list[Any]) -> None:
 
     async def prepare(prompt: Any) -> None:
         async with room:
-            held.append(await renderer.render_chat_async([prompt], _CHAT))
+            held.append(await renderer.render_chat_async([prompt], CHAT))
 
     await prepare(prompts[0])  # loads what it needs
     for number in (1, 2):

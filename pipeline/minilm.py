@@ -26,7 +26,7 @@ _WIDTH: Final = 384
 _EPSILON: Final = 1e-12
 #: Where sentence-transformers cuts this model's texts off, too.
 _MAX_TOKENS: Final = 256
-#: OpenVINO prepares itself anew for each length of the longest text, so there are few.
+#: OpenVINO prepares itself for each length that a batch's longest text has, and keeps that: so there are few.
 _LENGTHS: Final = 16
 
 _Node = Any

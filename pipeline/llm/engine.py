@@ -38,7 +38,8 @@ _WATCH_S = 0.5
 _SAY_S = 60.0
 DIED = "the engine's process has ended"
 
-_CHAT = ChatParams(chat_template_kwargs={"add_generation_prompt": True, "tokenize": False})
+#: How the engine's prompts are made of a chat.
+CHAT = ChatParams(chat_template_kwargs={"add_generation_prompt": True, "tokenize": False})
 
 
 class Engine:
@@ -149,7 +150,7 @@ class Engine:
             )
             raise InvalidJob(msg)
         try:
-            rendered = await self._llm.renderer.render_chat_async([list(messages)], _CHAT)  # pyright: ignore[reportArgumentType]
+            rendered = await self._llm.renderer.render_chat_async([list(messages)], CHAT)  # pyright: ignore[reportArgumentType]
         except VLLMValidationError as error:
             raise await self._explained(error, messages) from error
         prompt: Any = rendered[1][0]

@@ -184,9 +184,8 @@ def test_the_engine_is_killed_and_the_next_worker_finishes_the_jobs_though_its_w
     tmp_path: Path, engine_env: dict[str, str]
 ) -> None:
     with redis_server(tmp_path / "redis") as url, started(url, tmp_path, engine_env) as first:
-        jobs = first.ask_for_long(
-            8, Sampling(max_tokens=4_000)
-        )  # long enough to be seen at work, and they are waited for
+        # Long enough to be seen at work; and they are waited for.
+        jobs = first.ask_for_long(8, Sampling(max_tokens=4_000))
         children = first.children()
         first.engine().kill()
         assert first.process.wait(timeout=60) not in (0, None), "a supervisor sees that it failed"
